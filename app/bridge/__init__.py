@@ -1,0 +1,1 @@
+"""Redis Streams to Celery: each entry is published, and acknowledged and deleted in the same transaction."""

@@ -1,0 +1,206 @@
+"""One consumer of one Redis consumer group.
+
+Keys and what is done to them:
+
+    <stream>        stream: XREADGROUP, XAUTOCLAIM, XCLAIM, XPENDING, XACK + XDEL; XGROUP CREATE … 0 MKSTREAM
+    <stream>/group  the group's pending list: an entry is in it from its delivery to its XACK
+
+Rules: the group starts at 0, never at `$` (which hides what was added before). A claim pass keeps its cursor to the
+end, because one call looks at ten times COUNT entries and may find none of the stale ones. No lock: XAUTOCLAIM is
+atomic. Consumer names are stable, and a consumer is deleted only when idle and empty, checked and done in one script:
+deleting one drops its pending entries for good.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+import structlog
+from redis.exceptions import ResponseError
+
+from metrics.catalogue import BRIDGE_DELETED_PENDING, BRIDGE_GROUP_RECREATED
+
+_log = structlog.get_logger(__name__)
+
+#: Milliseconds a consumer is silent before an empty one is retired.
+RETIRE_IDLE_MS: Final = 600_000
+
+_BEFORE_ALL: Final = b"0-0"
+
+#: KEYS[1] stream, ARGV group, milliseconds, the caller's own name. Returns the names it deleted.
+_RETIRE: Final = """
+local retired = {}
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local facts = {}
+  for i = 1, #consumer, 2 do facts[consumer[i]] = consumer[i + 1] end
+  if facts.name ~= ARGV[3] and facts.pending == 0 and facts.idle > tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], facts.name)
+    retired[#retired + 1] = facts.name
+  end
+end
+return retired
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A delivered entry. `deliveries` counts from 1; re-reading one's own pending entries counts too."""
+
+    id: bytes
+    fields: Mapping[bytes, bytes]
+    deliveries: int = 1
+
+
+class ConsumerGroup:
+    """Reads `stream` as `consumer` of `group`. `client` may block for at least `block_ms`; not for two threads."""
+
+    def __init__(
+        self, client: redis.Redis, *, stream: str, group: str, consumer: str, batch_size: int, claim_idle_ms: int
+    ) -> None:
+        self.client = client
+        self.stream = stream
+        self.group = group
+        self.consumer = consumer
+        self._batch_size = batch_size
+        self._claim_idle_ms = claim_idle_ms
+        self._own_cursor: bytes | None = _BEFORE_ALL  #: None when all of our own pending entries were seen
+        self._claim_cursor = _BEFORE_ALL
+        self._next_claim_at = 0.0
+        self._was_seen = False
+
+    def ensure(self) -> None:
+        """Makes stream and group where they are missing."""
+        try:
+            self.client.xgroup_create(self.stream, self.group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        else:
+            if self._was_seen:
+                BRIDGE_GROUP_RECREATED.inc()
+                _log.warning("consumer group was lost and made again at 0", stream=self.stream, group=self.group)
+        self._was_seen = True
+
+    def read(self, *, block_ms: int) -> list[Entry]:
+        """The next batch: our own pending entries first, then stale ones of others, then new ones.
+
+        Blocks only when there is nothing else to do. A group or stream that vanished is made again.
+        """
+        for _ in range(2):
+            with self._healing():
+                return self._own_pending() or self._stale() or self._new(block_ms)
+        return []
+
+    def reread_own_pending(self) -> None:
+        """After an answer that did not arrive: what is still pending tells what was done."""
+        self._own_cursor = _BEFORE_ALL
+
+    def acknowledgement(self, ids: Sequence[bytes]) -> list[tuple[str | bytes, ...]]:
+        """Commands that end the life of entries. XACK alone would let the stream grow for ever."""
+        return [("XACK", self.stream, self.group, *ids), ("XDEL", self.stream, *ids)]
+
+    def forget_deliveries(self, ids: Sequence[bytes]) -> None:
+        """For entries that wait for another reader: what was delivered to us meanwhile says nothing about them."""
+        if ids:
+            self.client.xclaim(
+                self.stream,
+                self.group,
+                self.consumer,
+                min_idle_time=0,
+                message_ids=list(ids),
+                retrycount=0,
+                justid=True,
+            )
+
+    def retire_idle_consumers(self, *, idle_ms: int = RETIRE_IDLE_MS) -> list[str]:
+        """Deletes consumers that are silent and hold nothing; returns their names."""
+        with self._healing():
+            names: Any = self.client.eval(_RETIRE, 1, self.stream, self.group, idle_ms, self.consumer)
+            return [name.decode() for name in names]
+        return []
+
+    def _own_pending(self) -> list[Entry]:
+        while self._own_cursor is not None:
+            found = self._read_group(self._own_cursor)
+            self._own_cursor = found[-1][0] if found else None
+            if alive := self._without_deleted(found):
+                return self._with_deliveries(alive)
+        return []
+
+    def _stale(self) -> list[Entry]:
+        while time.monotonic() >= self._next_claim_at:
+            cursor, found, deleted = self._autoclaim()
+            self._claim_cursor = cursor
+            if cursor == _BEFORE_ALL:  # the pass is complete
+                self._next_claim_at = time.monotonic() + self._claim_idle_ms / 1000 * random.uniform(0.4, 0.6)
+            _account_deleted(deleted)
+            if alive := self._without_deleted(found):
+                return self._with_deliveries(alive)
+        return []
+
+    def _new(self, block_ms: int) -> list[Entry]:
+        return [Entry(entry_id, fields) for entry_id, fields in self._read_group(b">", block_ms)]
+
+    def _read_group(self, after: bytes, block_ms: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        reply: Any = self.client.xreadgroup(
+            self.group, self.consumer, {self.stream: after}, count=self._batch_size, block=block_ms
+        )
+        return _entries(reply)
+
+    def _autoclaim(self) -> tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]], list[bytes]]:
+        reply: Any = self.client.xautoclaim(
+            self.stream,
+            self.group,
+            self.consumer,
+            min_idle_time=self._claim_idle_ms,
+            start_id=self._claim_cursor,
+            count=self._batch_size,
+        )
+        return reply[0], reply[1], list(reply[2])
+
+    def _without_deleted(self, found: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+        """Drops entries whose body somebody deleted while they were pending, and takes them off the pending list."""
+        deleted = [entry_id for entry_id, fields in found if not fields]
+        if deleted:
+            self.client.xack(self.stream, self.group, *deleted)
+            _account_deleted(deleted)
+        return [Entry(entry_id, fields) for entry_id, fields in found if fields]
+
+    def _with_deliveries(self, entries: Sequence[Entry]) -> list[Entry]:
+        reply: Any = self.client.xpending_range(
+            self.stream, self.group, min=entries[0].id, max=entries[-1].id, count=10 * len(entries)
+        )
+        deliveries = {item["message_id"]: int(item["times_delivered"]) for item in reply}
+        return [Entry(entry.id, entry.fields, deliveries.get(entry.id, 1)) for entry in entries]
+
+    @contextmanager
+    def _healing(self) -> Iterator[None]:
+        try:
+            yield
+        except ResponseError as error:
+            # NOGROUP: the group or its stream is gone. UNBLOCKED: it went while we waited.
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED", "no such key", "ERR no such key")):
+                raise
+            self.ensure()
+            self._own_cursor, self._claim_cursor = _BEFORE_ALL, _BEFORE_ALL
+
+
+def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:  # noqa: ANN401
+    """The one stream's entries, whichever protocol shaped the reply."""
+    if not reply:
+        return []
+    if isinstance(reply, dict):
+        (batches,) = reply.values()
+        return [entry for batch in batches for entry in batch]
+    return list(reply[0][1])
+
+
+def _account_deleted(ids: Sequence[bytes]) -> None:
+    """The only trace of a loss. The jobs' rows are open: the sweeper hints again."""
+    if ids:
+        BRIDGE_DELETED_PENDING.inc(len(ids))
+        _log.error("entries were deleted while pending: is something trimming the stream?", entries=len(ids))

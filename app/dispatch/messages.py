@@ -1,0 +1,133 @@
+"""Celery messages rendered by kombu itself, without a connection.
+
+A channel of kombu's own Redis transport whose last step, the LPUSH, is collected instead of sent. Everything before it
+(protocol, body encoding, delivery tag, key of the priority step) is Celery's and kombu's code, so that a worker sees
+exactly what `apply_async` sends. kombu is pinned to the patch; a contract test compares the two byte by byte.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from celery import current_app
+from kombu.connection import Connection
+from kombu.messaging import Producer
+from kombu.transport.redis import Channel, Transport
+from kombu.utils.json import dumps
+
+from dispatch.courier import Command
+from dispatch.errors import MalformedHint
+from dispatch.hints import VERSION, Hint
+from dispatch.pools import POOLS, PRIORITY_STEPS
+
+#: The one Celery task. It carries (job id, gen) for every kind.
+TASK_NAME: Final = "holdfast.run"
+
+
+class _Offline:
+    """Stands where kombu keeps its client: answers the greeting, and has nothing else to answer."""
+
+    def ping(self) -> bool:
+        return True
+
+
+class RenderingChannel(Channel):
+    """kombu's Redis channel up to the LPUSH. Not for two threads at once."""
+
+    client: ClassVar[_Offline] = _Offline()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.rendered: list[tuple[str, str]] = []
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+        priority = self._get_message_priority(message, reverse=False)  # type: ignore[no-untyped-call]
+        key = self._q_for_pri(queue, priority)  # type: ignore[no-untyped-call]
+        self.rendered.append((key, dumps(message)))
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class RenderingTransport(Transport):
+    """kombu's Redis transport with channels that render."""
+
+    Channel = RenderingChannel
+
+
+class _ThreadState(threading.local):
+    """One producer per thread: kombu's channels are not for two."""
+
+    producer: Producer | None = None
+
+
+_state: Final = _ThreadState()
+
+
+def render(hints: Sequence[Hint]) -> list[Command]:
+    """LPUSH commands for `hints`, one per list; hints of one list keep their order. Raises KeyError: unknown pool."""
+    producer = _producer()
+    channel = producer.channel
+    channel.rendered = []
+    for hint in hints:
+        _publish(producer, hint)
+    lists: dict[str, list[str]] = {}
+    for key, message in channel.rendered:
+        lists.setdefault(key, []).append(message)
+    channel.rendered = []
+    return [("LPUSH", key, *messages) for key, messages in lists.items()]
+
+
+def require_pool(hint: Hint) -> None:
+    """Raises MalformedHint when no pool has the hint's name."""
+    if hint.pool not in POOLS:
+        raise MalformedHint(f"field p: {hint.pool[:64]!r} is none of {', '.join(POOLS)}")
+
+
+def task_id(hint: Hint) -> str:
+    """Celery's task id: the job's id, then the generation. `worker` reads the job's id back from it."""
+    return f"{hint.job_id}-{hint.gen}"
+
+
+def ready_lists(queue: str) -> list[str]:
+    """The Redis lists that hold the queue's ready messages, in the order in which they are popped."""
+    channel = _producer().channel
+    return [channel._q_for_pri(queue, step) for step in PRIORITY_STEPS]
+
+
+def _publish(producer: Producer, hint: Hint) -> None:
+    amqp = current_app.amqp
+    message = amqp.create_task_message(
+        task_id(hint),
+        TASK_NAME,
+        args=(str(hint.job_id), hint.gen),
+        ignore_result=True,
+        reply_to=current_app.thread_oid,
+    )
+    amqp.send_task_message(
+        producer,
+        TASK_NAME,
+        message,
+        queue=POOLS[hint.pool].queue,
+        priority=int(hint.priority),
+        headers=message_headers(hint),
+        retry=False,
+        declare=(),
+    )
+
+
+def message_headers(hint: Hint) -> dict[str, str]:
+    """What travels beside Celery's own headers."""
+    headers = {"v": VERSION, "kind": hint.kind}
+    if hint.traceparent:
+        headers["traceparent"] = hint.traceparent
+    return headers
+
+
+def _producer() -> Producer:
+    if _state.producer is None:
+        connection = Connection(
+            "redis://", transport=RenderingTransport, transport_options={"priority_steps": list(PRIORITY_STEPS)}
+        )
+        _state.producer = Producer(connection.channel(), auto_declare=False)
+    return _state.producer

@@ -1,0 +1,1 @@
+"""The HTTP API: django-ninja operations, their errors, keys and limits."""

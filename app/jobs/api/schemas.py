@@ -1,0 +1,183 @@
+"""What goes over the wire. Names and shapes are public; the OpenAPI document is made from them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from ninja import Field, Schema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Strict, WithJsonSchema
+
+from jobs.api.text import STORABLE, Storable
+from jobs.states import Reason, State
+
+BULK_LIMIT: Final = 1000
+PAGE_LIMIT: Final = 200
+
+PriorityWord = Literal["high", "normal", "low"]
+
+
+class Request(Schema):
+    """A body from outside: unknown members are errors, so that a misspelt one is not ignored in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _moment(value: object) -> object:
+    # pydantic would read a bare number as seconds since 1970.
+    if value is not None and not isinstance(value, str):
+        raise ValueError("is not text: use e.g. 2026-05-01T06:00:00Z")
+    return value
+
+
+def _storable_moment(value: datetime) -> datetime:
+    # Near the ends of the calendar a change of zone leaves it, in Postgres or in Python.
+    if not 1000 <= value.year < 3000:
+        raise ValueError("is no year between 1000 and 2999")
+    return value
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment),
+    AfterValidator(_storable_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "^[12][0-9]{3}-"}),
+]
+#: What submit itself accepts; an empty text is no address.
+_WEB_ADDRESS: Final = {
+    "anyOf": [{"const": ""}, {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2000}]
+}
+WebAddress = Annotated[Storable, Field(max_length=2000), WithJsonSchema(_WEB_ADDRESS)]
+
+
+class JobIn(Request):
+    """A request for one job. Equal requests (kind, farm_id, params, callback_url) are one job until it fails."""
+
+    kind: Annotated[Storable, Field(max_length=40, description="A registered job kind.")]
+    farm_id: Annotated[
+        Storable,
+        Field(max_length=200, pattern=STORABLE, description="Whose data; part of what makes requests equal."),
+    ] = ""
+    params: dict[Storable, Any] = Field(description="What the kind takes.")
+    priority: PriorityWord = Field("normal", description="Of each feed at least a tenth goes to the lowest class.")
+    not_before: Moment | None = Field(None, description="Earliest start, with time zone.")
+    callback_url: WebAddress = Field("", description="Called at the end; http or https.")
+    force: Annotated[bool, Strict()] = Field(False, description="A new job although an equal one is there.")
+
+
+class BulkIn(Request):
+    """All of these jobs or none."""
+
+    jobs: Annotated[list[JobIn], Field(min_length=1, max_length=BULK_LIMIT)]
+
+
+class Accepted(Schema):
+    id: str = Field(description="Opaque.")
+    status: State
+    request_hash: str = Field(description="SHA-256 of the canonical request, hex.")
+    url: str = Field(description="Path of the job.")
+
+
+class BulkItem(Schema):
+    id: str
+    status: State
+    duplicate: bool = Field(description="An equal request was there before, or stands earlier in this one.")
+
+
+class BulkAccepted(Schema):
+    """One item per job of the request, in its order."""
+
+    jobs: list[BulkItem]
+
+
+class Event(Schema):
+    at: datetime
+    event: str
+    to_status: State
+    attempt: int
+    actor: str
+    reason: str
+
+
+class Failure(Schema):
+    error_class: str
+    message: str
+
+
+class File(Schema):
+    name: str
+    media_type: str
+    bytes: int
+    url: str = Field(description="Path of the file's content.")
+
+
+class JobSummary(Schema):
+    id: str
+    status: State
+    kind: str
+    farm_id: str
+    priority: PriorityWord
+    attempts: int
+    accepted_at: datetime
+    finished_at: datetime | None
+    url: str
+
+
+class JobOut(JobSummary):
+    pool: str
+    owner: str
+    request_hash: str
+    max_attempts: int
+    not_before: datetime | None
+    started_at: datetime | None = Field(description="Start of the latest attempt.")
+    params: dict[str, Any]
+    result: dict[str, Any] | None
+    error: Failure | None = Field(description="Of the latest failed attempt.")
+    files: list[File]
+    timeline: list[Event] = Field(description="Oldest first.")
+    replay_of: str | None
+    previous: str | None = Field(description="The failed or cancelled job of the same request.")
+
+
+class JobPage(Schema):
+    """Newest first."""
+
+    jobs: list[JobSummary]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null at the end.")
+
+
+class Cancelled(Schema):
+    id: str
+    status: State
+    was: State
+    note: str = Field(description="What the cancellation could not undo.")
+
+
+class DeadLetterOut(Schema):
+    id: str
+    job_id: str | None = Field(description="null for a stream entry that names no job.")
+    owner: str
+    kind: str
+    pool: str
+    reason: Reason
+    original_id: str
+    delivery_count: int
+    error_class: str
+    error_message: str
+    payload: dict[str, Any]
+    accepted_at: datetime | None
+    created_at: datetime
+    replayed_as: str | None
+    replayed_at: datetime | None
+
+
+class DeadLetterPage(Schema):
+    """Newest first."""
+
+    dead_letters: list[DeadLetterOut]
+    next_cursor: str | None
+
+
+class Replayed(Schema):
+    id: str = Field(description="The job that now stands for the dead letter.")
+    status: State
+    created: bool = Field(description="False when it joined the open or succeeded job of the same request.")
+    url: str

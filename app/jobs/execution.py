@@ -1,0 +1,183 @@
+"""One attempt from hint to outcome: claim, handler, finish or fail. Called by the one Celery task."""
+
+import time
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import Final
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from pydantic import BaseModel, ValidationError
+
+from dispatch import POOLS
+from dispatch.pools import Pool, Shape
+from jobs.claim import Claimed, Refusal, try_claim
+from jobs.context import Done, JobContext
+from jobs.errors import Permanent, StaleLease, Stopped, StoredParamsInvalid
+from jobs.finish import fail, finish
+from jobs.kinds import Kind, get_kind
+from jobs.read_only import refusing_writes
+from jobs.states import State
+from metrics.catalogue import JOBS_STAGE_SECONDS
+from postgres_deadline import deadline, is_outage
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Active:
+    """The attempts of this process, so that a heartbeat thread can stop one. Keyed by job; the latest claim wins."""
+
+    _stops: dict[UUID, Event] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def enter(self, job_id: UUID) -> Event:
+        stop = Event()
+        with self._lock:
+            self._stops[job_id] = stop
+        return stop
+
+    def leave(self, job_id: UUID, stop: Event) -> None:
+        with self._lock:
+            if self._stops.get(job_id) is stop:
+                del self._stops[job_id]
+
+    def ids(self) -> list[UUID]:
+        with self._lock:
+            return list(self._stops)
+
+    def stop(self, job_ids: Collection[UUID]) -> None:
+        with self._lock:
+            for job_id in job_ids:
+                if stop := self._stops.get(job_id):
+                    stop.set()
+
+
+_active: Final = _Active()
+
+
+def active_ids() -> list[UUID]:
+    """Jobs that this process runs right now."""
+    return _active.ids()
+
+
+def request_stop(job_ids: Collection[UUID]) -> None:
+    """Asks attempts of this process to stop: their next JobContext.check_stopped() raises Stopped."""
+    _active.stop(job_ids)
+
+
+def run_job(job_id: UUID, *, gen: int, leased_by: str) -> str:
+    """Runs the job if it may be run. Returns the outcome in one word:
+
+    succeeded, retried, failed; stale (somebody else has the job now), unknown (Postgres did not answer the finish: the
+    row or the lease decides); duplicate, terminal, not_due, unknown_job (nothing was run).
+    Raises only what Postgres raises when it cannot be reached for the claim.
+    """
+    with _bookkeeping():
+        claimed = try_claim(job_id, leased_by=leased_by)
+    if isinstance(claimed, Refusal):
+        log.debug("hint won nothing", job_id=str(job_id), gen=gen, reason=claimed.value)
+        return claimed.value
+    stop = _active.enter(job_id)
+    try:
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(job_id), kind=claimed.kind, attempt=claimed.attempt, lease_token=claimed.lease_token, gen=gen
+        ):
+            outcome = _attempt(claimed, stop)
+            log.info("attempt ended", outcome=outcome)
+            return outcome
+    finally:
+        _active.leave(job_id, stop)
+
+
+def _lend_connection(pool: Pool) -> None:
+    """Back to the process's pool while the handler works: as many attempts as there are connections would otherwise
+    leave none to renew their leases with. A child of a prefork pool shares its connections with nobody."""
+    if pool.shape is Shape.THREADS and not connection.in_atomic_block:
+        connection.close()
+
+
+def _attempt(claimed: Claimed, stop: Event) -> str:
+    started = time.monotonic()
+    try:
+        try:
+            done = _handle(claimed, stop)
+            JOBS_STAGE_SECONDS.labels(stage="run").observe(time.monotonic() - started)
+            return _finish(claimed, done)
+        except (StaleLease, _Unanswered):
+            raise
+        except Exception as error:
+            return _fail(claimed, error)
+    except StaleLease:
+        log.info("attempt came too late: the job is no longer ours")
+        return "stale"
+    except (_Unanswered, DatabaseError, InterfaceError):
+        log.warning("Postgres did not answer the end of an attempt; the row or its lease decides", exc_info=True)
+        return "unknown"
+
+
+class _Unanswered(Exception):
+    """The fenced finish got no answer: it may have been committed."""
+
+
+def _finish(claimed: Claimed, done: Done) -> str:
+    started = time.monotonic()
+    try:
+        with _bookkeeping():
+            finish(claimed, done)
+    except InterfaceError as error:
+        raise _Unanswered from error
+    except DatabaseError as error:
+        if is_outage(error):
+            raise _Unanswered from error
+        raise
+    JOBS_STAGE_SECONDS.labels(stage="finish").observe(time.monotonic() - started)
+    return "succeeded"
+
+
+def _fail(claimed: Claimed, error: Exception) -> str:
+    if not isinstance(error, Stopped | Permanent):
+        log.info("handler raised", exc_info=error)
+    with _bookkeeping():
+        return "retried" if fail(claimed, error) is State.QUEUED else "failed"
+
+
+def _bookkeeping() -> AbstractContextManager[None]:
+    return deadline(settings.HOLDFAST.database_loop_seconds)
+
+
+def _handle(claimed: Claimed, stop: Event) -> Done:
+    kind = get_kind(claimed.kind)
+    params = _params(kind, claimed.params)
+    context = JobContext(
+        id=claimed.id,
+        root_id=claimed.root_id,
+        kind=claimed.kind,
+        owner=claimed.owner,
+        farm_id=claimed.farm_id,
+        pool=claimed.pool,
+        priority=claimed.priority,
+        attempt=claimed.attempt,
+        max_attempts=claimed.max_attempts,
+        lease_token=claimed.lease_token,
+        params=claimed.params,
+        callback_url=claimed.callback_url,
+        traceparent=claimed.traceparent,
+        deadline=time.monotonic() + POOLS[claimed.pool].hard_limit_seconds,
+        _is_stopped=stop.is_set,
+    )
+    _lend_connection(POOLS[claimed.pool])
+    with refusing_writes():
+        answer = kind.handler(context, params)
+    return answer if isinstance(answer, Done) else Done(result=answer or {})
+
+
+def _params(kind: Kind, stored: Mapping[str, object]) -> BaseModel:
+    try:
+        return kind.params.model_validate(dict(stored))
+    except ValidationError as error:
+        raise StoredParamsInvalid(f"params no longer fit kind {kind.name}: {error}") from error

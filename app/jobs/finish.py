@@ -1,0 +1,179 @@
+"""The ways out of an attempt. Each is one transaction behind the fence: state RUNNING and the token of the claim.
+
+The fenced UPDATE comes first and locks the row: a stale finisher learns it before any effect runs, and whatever it
+wrote rolls back whole.
+"""
+
+import random
+from contextlib import nullcontext
+from typing import Any, Final
+
+import structlog
+from django.db import connection, transaction
+
+from dispatch import Priority
+from jobs import sql, submission
+from jobs.admission import DEFAULT_GRACE_SECONDS
+from jobs.claim import Claimed, hand_back
+from jobs.context import Done, FollowUp
+from jobs.errors import HandlerError, Permanent, Poison, Retryable, StaleLease, StoredParamsInvalid, UnknownKind
+from jobs.kinds import all_kinds
+from jobs.requests import JobRequest, NewJob, Origin, canonical, is_storable_json, prepare
+from jobs.states import Reason, State
+from metrics.catalogue import (
+    JOBS_DEAD_LETTERED,
+    JOBS_END_TO_END_SECONDS,
+    JOBS_FINISHED,
+    JOBS_RETRIES,
+    JOBS_STALE_FINISHES,
+)
+
+__all__ = ["fail", "finish", "hand_back"]
+
+#: Characters kept of an error's message.
+MESSAGE_LIMIT: Final = 4000
+#: Seconds; for a job whose kind is gone.
+_BACKOFF: Final = (1.0, 300.0)
+
+log = structlog.get_logger()
+
+
+def finish(claimed: Claimed, done: Done) -> None:
+    """Commits result, files, effects, follow-ups and SUCCEEDED, or nothing.
+
+    Raises StaleLease when the lease is lost, Permanent when the result is no JSON, and whatever an effect raises: then
+    the job is still RUNNING.
+    """
+    follow_ups = [_prepared(claimed, follow_up) for follow_up in done.follow_ups]
+    values: dict[str, Any] = {
+        "id": claimed.id,
+        "token": claimed.lease_token,
+        "result": _as_json(done.result, "result"),
+        "files": _as_json([file.as_json() for file in done.files], "files"),
+    }
+    # Without effects the one statement is the transaction.
+    with transaction.atomic(durable=True) if done.effects or follow_ups else nullcontext():
+        seconds = _fenced(sql.FINISH, values, claimed)
+        for effect in done.effects:
+            effect()
+        if follow_ups:
+            submission.insert(follow_ups, traceparent=claimed.traceparent, gated=False)
+    _count_end(claimed, State.SUCCEEDED, seconds)
+
+
+def fail(claimed: Claimed, error: Exception) -> State:
+    """Ends an attempt that failed: QUEUED for another one, or FAILED with a dead letter. Raises StaleLease."""
+    reason = _final_reason(claimed, error)
+    if reason is None:
+        _retry(claimed, error)
+        return State.QUEUED
+    dead_letter(claimed, reason, error)
+    return State.FAILED
+
+
+def dead_letter(claimed: Claimed, reason: Reason, error: Exception) -> None:
+    """Fails the job for good. Raises StaleLease."""
+    values = {"id": claimed.id, "token": claimed.lease_token, "reason": reason.value, **_described(error)}
+    seconds = _fenced(sql.FAIL, values, claimed)
+    _count_end(claimed, State.FAILED, seconds)
+    JOBS_DEAD_LETTERED.labels(kind=known_kind(claimed.kind), reason=reason.value).inc()
+    log.warning(
+        "job failed for good", job_id=str(claimed.id), kind=claimed.kind, attempt=claimed.attempt, reason=reason
+    )
+
+
+def known_kind(name: str) -> str:
+    """A metric label: the kind, or `unknown` when no app registers it any more."""
+    return name if name in all_kinds() else "unknown"
+
+
+def backoff_seconds(claimed: Claimed, error: Exception) -> float:
+    """Full jitter: uniform between 0 and first * 2 ** (attempt - 1), capped; or what the error asks."""
+    if isinstance(error, Retryable) and error.after is not None:
+        return max(0.0, error.after)
+    kind = all_kinds().get(claimed.kind)
+    first, cap = (kind.backoff_seconds, kind.backoff_cap_seconds) if kind else _BACKOFF
+    return random.uniform(0.0, min(cap, first * 2.0 ** min(claimed.attempt - 1, 30)))
+
+
+def _final_reason(claimed: Claimed, error: Exception) -> Reason | None:
+    match error:
+        case Poison():
+            return Reason.POISON
+        case Permanent():
+            return Reason.PERMANENT
+    if claimed.attempt < claimed.max_attempts:
+        return None
+    match error:
+        # Not at once: during a rolling upgrade the next attempt may meet a worker that knows more.
+        case UnknownKind():
+            return Reason.UNKNOWN_KIND
+        case StoredParamsInvalid():
+            return Reason.INVALID_PARAMS
+    return Reason.ATTEMPTS_EXHAUSTED
+
+
+def _retry(claimed: Claimed, error: Exception) -> None:
+    delay = backoff_seconds(claimed, error)
+    described = _described(error)
+    values: dict[str, Any] = {
+        "id": claimed.id,
+        "token": claimed.lease_token,
+        "actor": claimed.leased_by,
+        "delay": delay,
+        "grace": DEFAULT_GRACE_SECONDS,
+        "reason": f"{described['error_class']}: {described['error_message']}"[:MESSAGE_LIMIT],
+        **described,
+    }
+    _fenced(sql.RETRY, values, claimed)
+    error_class = type(error).__name__ if isinstance(error, HandlerError) else "unexpected"
+    JOBS_RETRIES.labels(kind=known_kind(claimed.kind), error_class=error_class).inc()
+    log.info(
+        "attempt failed, will be repeated",
+        job_id=str(claimed.id),
+        kind=claimed.kind,
+        attempt=claimed.attempt,
+        delay_seconds=round(delay, 2),
+        error=repr(error),
+    )
+
+
+def _fenced(statement: str, values: dict[str, Any], claimed: Claimed) -> float:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    if row is None:
+        JOBS_STALE_FINISHES.inc()
+        raise StaleLease(f"job {claimed.id}: token {claimed.lease_token} is no longer the lease")
+    return row[0]  # type: ignore[no-any-return]
+
+
+def _described(error: Exception) -> dict[str, str]:
+    message = str(error).replace("\0", "").encode("utf-8", "replace").decode()
+    return {"error_class": type(error).__name__[:100], "error_message": message[:MESSAGE_LIMIT]}
+
+
+def _prepared(claimed: Claimed, follow_up: FollowUp) -> NewJob:
+    request = JobRequest(
+        kind=follow_up.kind,
+        params=follow_up.params,
+        farm_id=claimed.farm_id if follow_up.farm_id is None else follow_up.farm_id,
+        priority=follow_up.priority or Priority(claimed.priority).word,
+    )
+    origin = Origin(identity=f"step:{claimed.id}:{follow_up.step}", parent_id=claimed.id)
+    return prepare(request, owner=claimed.owner, origin=origin)
+
+
+def _as_json(value: object, field: str) -> str:
+    try:
+        text = canonical(value)
+    except (TypeError, ValueError) as error:
+        raise Permanent(f"{field}: is no JSON ({error}): return numbers, text, lists and dicts") from error
+    if not is_storable_json(text):
+        raise Permanent(f"{field}: holds NUL or a lone surrogate, which cannot be stored: remove it")
+    return text
+
+
+def _count_end(claimed: Claimed, state: State, seconds: float) -> None:
+    JOBS_FINISHED.labels(kind=known_kind(claimed.kind), state=state.value).inc()
+    JOBS_END_TO_END_SECONDS.labels(pool=claimed.pool).observe(seconds)

@@ -1,0 +1,54 @@
+"""From rows to hints: what is told to Redis, when, and what happens to the row when Redis does not take it."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from dispatch import Hint, Priority, try_dispatch
+from jobs import sql
+from metrics.catalogue import JOBS_DISPATCHED
+
+type Via = Literal["commit", "sweep", "epoch", "replay"]
+
+log = structlog.get_logger()
+
+
+def make_hint(job_id: UUID, gen: int, kind: str, pool: str, priority: int, request_hash: str, traceparent: str) -> Hint:
+    """A hint as of now."""
+    return Hint(job_id, gen, kind, pool, Priority(priority), request_hash, traceparent, time.time_ns() // 1_000_000)
+
+
+def send_after_commit(hints: Sequence[Hint], *, via: Via) -> None:
+    """Sends when the transaction commits, never when it rolls back. A fault there never reaches the caller."""
+    if hints:
+        transaction.on_commit(partial(_send_accepted, hints, via), robust=True)
+
+
+def _send_accepted(hints: Sequence[Hint], via: Via) -> None:
+    if send(hints, via=via):
+        return
+    try:
+        make_due(hints)
+    except (DatabaseError, InterfaceError):
+        # The rows are committed and the sweeper hints again when their grace is over: only speed is lost.
+        log.warning("refused hints stay out until their grace is over", hints=len(hints), exc_info=True)
+
+
+def send(hints: Sequence[Hint], *, via: Via, budget_seconds: float | None = None) -> bool:
+    """Whether Redis took all hints, within the budget (default DISPATCH_BUDGET_MS)."""
+    if not try_dispatch(hints, budget_seconds=budget_seconds):
+        return False
+    JOBS_DISPATCHED.labels(via=via).inc(len(hints))
+    return True
+
+
+def make_due(hints: Sequence[Hint]) -> int:
+    """Undoes the push of a refused batch, row by row where nobody hinted since. Returns how many are due now."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql.REFUSED, {"ids": [hint.job_id for hint in hints], "gens": [hint.gen for hint in hints]})
+        return int(cursor.rowcount)

@@ -1,0 +1,25 @@
+"""Job ids: UUID version 7, so that rows of one time lie together and `ORDER BY id` is the order of acceptance."""
+
+import os
+import time
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+_VERSION_AND_VARIANT: Final = (7 << 76) | (0b10 << 62)
+_RANDOM_A: Final = ((1 << 12) - 1) << 64
+_RANDOM_B: Final = (1 << 62) - 1
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7: 48 bits of milliseconds since 1970, 74 random bits (RFC 9562 §5.7)."""
+    return _at(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
+
+
+def floor(moment: datetime) -> UUID:
+    """The smallest id that could be made at `moment` (aware); for range scans over time."""
+    return _at(int(moment.timestamp() * 1000), 0)
+
+
+def _at(milliseconds: int, random: int) -> UUID:
+    return UUID(int=(milliseconds << 80) | _VERSION_AND_VARIANT | (random & (_RANDOM_A | _RANDOM_B)))

@@ -1,0 +1,82 @@
+"""The statements that move a job. Each is one round trip and writes its own timeline row.
+
+Index predicates are literals: `ON CONFLICT … WHERE` with parameters fails once psycopg prepares the statement.
+Writes take the time from `clock_timestamp()`; scans compare with `statement_timestamp()`, which an index can use.
+`%%` is a percent sign of LIKE.
+"""
+
+from jobs.sql.attempt import (
+    CANCEL,
+    CLAIM,
+    CONFIRM,
+    COUNT_PROBE,
+    DISPATCHABLE,
+    FAIL,
+    FINISH,
+    HAND_BACK,
+    INTEND,
+    RENEW,
+    RETRY,
+)
+from jobs.sql.fragments import GRACE_CAP_SECONDS, IdentityForm
+from jobs.sql.retain import FORGET, THIN
+from jobs.sql.submit import (
+    ANSWER_KEY,
+    LIVE_OF_REQUEST,
+    LOCK_CHAIN,
+    MARK_REPLAYED,
+    READ_KEY,
+    READ_POOLS,
+    RESERVE_KEY,
+    SUBMIT,
+)
+from jobs.sql.sweep import (
+    COUNT_OPEN,
+    DUE,
+    ENTER_EPOCH,
+    EPOCH_DUE,
+    FAIL_LOST,
+    HINT_TO_CLAIM,
+    LOOK,
+    REFUSED,
+    TAKE_DUE,
+    TAKE_EXPIRED,
+    WRITE_POOLS,
+)
+
+__all__ = [
+    "ANSWER_KEY",
+    "CANCEL",
+    "CLAIM",
+    "CONFIRM",
+    "COUNT_OPEN",
+    "COUNT_PROBE",
+    "DISPATCHABLE",
+    "DUE",
+    "ENTER_EPOCH",
+    "EPOCH_DUE",
+    "FAIL",
+    "FAIL_LOST",
+    "FINISH",
+    "FORGET",
+    "GRACE_CAP_SECONDS",
+    "HAND_BACK",
+    "HINT_TO_CLAIM",
+    "INTEND",
+    "LIVE_OF_REQUEST",
+    "LOCK_CHAIN",
+    "LOOK",
+    "MARK_REPLAYED",
+    "READ_KEY",
+    "READ_POOLS",
+    "REFUSED",
+    "RENEW",
+    "RESERVE_KEY",
+    "RETRY",
+    "SUBMIT",
+    "TAKE_DUE",
+    "TAKE_EXPIRED",
+    "THIN",
+    "WRITE_POOLS",
+    "IdentityForm",
+]

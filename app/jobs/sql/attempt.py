@@ -1,0 +1,129 @@
+"""One attempt: claim, renew, and the ways out of RUNNING; and what the bridge asks before."""
+
+from typing import Final
+
+from jobs.sql.fragments import DEAD_LETTER, event, lease
+
+# -- claim ----------------------------------------------------------------------------------------------------------
+# Out: always one row when the job exists. `token` null = not won; `was`, `attempt` and the times say why.
+CLAIM: Final = f"""
+    WITH claimed AS (
+        UPDATE job SET state = 'RUNNING', attempt = attempt + 1, lease_token = lease_token + 1,
+            leased_by = %(leased_by)s, started_at = clock_timestamp(),
+            lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
+        WHERE id = %(id)s AND attempt < max_attempts
+          AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
+               OR state = 'RUNNING' AND lease_until < clock_timestamp())
+        RETURNING id, state, attempt, lease_token, dispatch_gen, started_at
+    ), noted AS (
+        INSERT INTO job_event (job_id, at, event, actor, from_state, to_state, attempt, lease_token, dispatch_gen,
+                               reason)
+        SELECT id, claimed.started_at, CASE WHEN was.state = 'RUNNING' THEN 'rescued' ELSE 'claimed' END, %(leased_by)s,
+               was.state, 'RUNNING', claimed.attempt, claimed.lease_token, claimed.dispatch_gen,
+               CASE WHEN was.state = 'RUNNING' THEN 'lease of ' || was.leased_by || ' ran out' ELSE '' END
+        FROM claimed JOIN job was USING (id)
+    )
+    SELECT job.state AS was, claimed.lease_token, claimed.attempt, job.max_attempts, job.root_id, job.owner, job.kind,
+           job.pool, job.farm_id, job.params, job.callback_url, job.priority, job.traceparent,
+           extract(epoch FROM claimed.started_at - job.hinted_at)::float8,
+           extract(epoch FROM claimed.started_at - job.lease_until)::float8,
+           coalesce(job.not_before > clock_timestamp(), false)
+    FROM job LEFT JOIN claimed USING (id) WHERE job.id = %(id)s
+"""
+
+# -- out of RUNNING, fenced: no row back = the token is stale ---------------------------------------------------------
+FINISH: Final = f"""
+    WITH done AS (
+        UPDATE job SET state = 'SUCCEEDED', lease_token = lease_token + 1, lease_until = NULL,
+            finished_at = clock_timestamp(), result = %(result)s::jsonb, files = %(files)s::jsonb,
+            error_class = '', error_message = ''
+        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s
+        RETURNING id, state, attempt, lease_token, dispatch_gen, leased_by,
+                  extract(epoch FROM finished_at - greatest(accepted_at, not_before))::float8 AS seconds
+    ), noted AS ({event("done", "'succeeded'", "leased_by", before="'RUNNING'")})
+    SELECT seconds FROM done
+"""
+RETRY: Final = f"""
+    WITH done AS (
+        UPDATE job SET state = 'QUEUED', lease_token = lease_token + 1, lease_until = NULL, leased_by = '',
+            not_before = clock_timestamp() + make_interval(secs => %(delay)s),
+            next_dispatch_at = clock_timestamp() + make_interval(secs => %(delay)s),
+            hinted_at = NULL, grace_seconds = %(grace)s,
+            error_class = %(error_class)s, error_message = %(error_message)s
+        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s AND attempt < max_attempts
+        RETURNING id, state, attempt, lease_token, dispatch_gen
+    ), noted AS ({event("done", "'retried'", "%(actor)s", before="'RUNNING'", reason="%(reason)s")})
+    SELECT id FROM done
+"""
+FAIL: Final = f"""
+    WITH done AS (
+        UPDATE job SET state = 'FAILED', lease_token = lease_token + 1, lease_until = NULL,
+            finished_at = clock_timestamp(), error_class = %(error_class)s, error_message = %(error_message)s
+        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s
+        RETURNING *
+    ), noted AS ({event("done", "'failed'", "leased_by", before="'RUNNING'", reason="%(reason)s")}
+    ), dead AS ({DEAD_LETTER.format(reason="%(reason)s")})
+    SELECT extract(epoch FROM finished_at - greatest(accepted_at, not_before))::float8 FROM done
+"""
+# In: ids of one instance. The attempt is given back: it did not fail.
+HAND_BACK: Final = f"""
+    WITH done AS (
+        UPDATE job SET state = 'QUEUED', lease_token = lease_token + 1, lease_until = NULL, leased_by = '',
+            attempt = attempt - 1, next_dispatch_at = clock_timestamp(), hinted_at = NULL
+        WHERE id = ANY(%(ids)s::uuid[]) AND state = 'RUNNING' AND leased_by = %(leased_by)s
+        RETURNING id, state, attempt, lease_token, dispatch_gen
+    ), noted AS ({event("done", "'handed_back'", "%(leased_by)s", before="'RUNNING'")})
+    SELECT id FROM done
+"""
+# Out: one row when the job exists and is theirs; `cancelled` false = it was terminal already.
+CANCEL: Final = """
+    WITH was AS (
+        SELECT id, state FROM job
+        WHERE id = %(id)s AND (owner = %(owner)s OR %(see_all)s) FOR UPDATE
+    ), done AS (
+        UPDATE job SET state = 'CANCELLED', lease_token = lease_token + 1, lease_until = NULL,
+            cancel_requested_at = clock_timestamp(), finished_at = clock_timestamp()
+        FROM was WHERE job.id = was.id AND was.state IN ('QUEUED', 'RUNNING')
+        RETURNING job.id, was.state AS before, job.attempt, job.lease_token, job.dispatch_gen, job.kind, job.leased_by
+    ), noted AS (
+        INSERT INTO job_event (job_id, at, event, actor, from_state, to_state, attempt, lease_token, dispatch_gen,
+                               reason)
+        SELECT id, clock_timestamp(), 'cancelled', %(actor)s, before, 'CANCELLED', attempt, lease_token,
+               dispatch_gen, ''
+        FROM done
+    )
+    SELECT was.state, done.id IS NOT NULL, coalesce(done.attempt, 0), coalesce(done.kind, '')
+    FROM was LEFT JOIN done USING (id)
+"""
+
+# -- heartbeat ------------------------------------------------------------------------------------------------------
+RENEW: Final = f"""
+    UPDATE job SET lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'RUNNING' AND leased_by = %(leased_by)s
+    RETURNING id
+"""
+
+# -- probes: not idempotent on purpose --------------------------------------------------------------------------------
+COUNT_PROBE: Final = """
+    INSERT INTO probe_count (job_id, n) VALUES (%(id)s, 1)
+    ON CONFLICT (job_id) DO UPDATE SET n = probe_count.n + 1
+"""
+
+# -- bridge -----------------------------------------------------------------------------------------------------------
+DISPATCHABLE: Final = """
+    SELECT id FROM job
+    WHERE id = ANY(%(ids)s::uuid[])
+      AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
+           OR state = 'RUNNING' AND lease_until < clock_timestamp())
+"""
+
+# -- ledger of effects outside the database. Out: the state ------------------------------------------------------------
+INTEND: Final = """
+    INSERT INTO effect (root_id, name, state, intended_at, detail)
+    VALUES (%(root)s, %(name)s, 'intended', clock_timestamp(), '{}')
+    ON CONFLICT (root_id, name) DO UPDATE SET name = excluded.name RETURNING state
+"""
+CONFIRM: Final = """
+    UPDATE effect SET state = 'done', done_at = coalesce(done_at, clock_timestamp()), detail = %(detail)s::jsonb
+    WHERE root_id = %(root)s AND name = %(name)s RETURNING state
+"""

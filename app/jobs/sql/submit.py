@@ -1,0 +1,98 @@
+"""Accepting: submit, Idempotency-Key, admission, replay."""
+
+from typing import Final
+
+from jobs.sql.fragments import IdentityForm, event
+
+# -- submit ---------------------------------------------------------------------------------------------------------
+# In: arrays of equal length, sorted by identity; every identity once. Out: one row per input, in any order.
+# `created` false = an equal request stands there. `id` null = it stood there and is gone, or is not yet visible: again.
+_SUBMIT: Final = """
+    WITH asked AS (
+        SELECT * FROM unnest(
+            %(ids)s::uuid[], %(owners)s::text[], %(identities)s::text[], %(hashes)s::text[], %(kinds)s::text[],
+            %(pools)s::text[], %(farms)s::text[], %(params)s::text[], %(callbacks)s::text[], %(priorities)s::smallint[],
+            %(not_before)s::timestamptz[], %(max_attempts)s::smallint[], %(roots)s::uuid[], %(parents)s::uuid[],
+            %(replays)s::uuid[], %(hint)s::boolean[], %(grace)s::integer[]
+        ) AS a (id, owner, identity, request_hash, kind, pool, farm_id, params, callback_url, priority, not_before,
+                max_attempts, root_id, parent_id, replay_of_id, may_hint, grace)
+    ), timed AS (
+        SELECT *, may_hint AND (not_before IS NULL OR not_before <= statement_timestamp()) AS hint,
+               clock_timestamp() AS now
+        FROM asked
+    ), created AS (
+        INSERT INTO job (
+            id, owner, identity, request_hash, hash_version, kind, pool, farm_id, params, callback_url, priority,
+            traceparent, root_id, parent_id, replay_of_id, previous_id, state, max_attempts, not_before,
+            next_dispatch_at, dispatch_gen, hinted_at, grace_seconds, broker_epoch, accepted_at, files)
+        SELECT id, owner, identity, request_hash, %(hash_version)s, kind, pool, farm_id, params::jsonb, callback_url,
+               priority, %(traceparent)s, root_id, parent_id, replay_of_id,
+               (SELECT dead.id FROM job dead
+                WHERE dead.owner = t.owner AND dead.identity = t.identity AND dead.state IN ('FAILED', 'CANCELLED')
+                ORDER BY dead.id DESC LIMIT 1),
+               'QUEUED', max_attempts, not_before,
+               CASE WHEN hint THEN now + make_interval(secs => grace) ELSE greatest(now, not_before) END,
+               CASE WHEN hint THEN 1 ELSE 0 END,
+               CASE WHEN hint THEN now END,
+               CASE WHEN hint THEN least(2 * grace, %(grace_cap)s) ELSE grace END,
+               CASE WHEN hint THEN %(epoch)s ELSE '' END,
+               now, '[]'::jsonb
+        FROM timed t ORDER BY identity
+        ON CONFLICT (owner, identity) WHERE {predicate} DO NOTHING
+        RETURNING id, owner, state, request_hash, kind, pool, priority, attempt, lease_token, dispatch_gen, traceparent
+    ), noted AS ({event})
+    SELECT asked.id, coalesce(created.id, met.id), created.id IS NOT NULL,
+           coalesce(created.state, met.state, ''), asked.request_hash, asked.kind, asked.pool, asked.priority,
+           coalesce(created.dispatch_gen, 0), %(traceparent)s
+    FROM asked
+    LEFT JOIN created ON created.id = asked.id
+    LEFT JOIN LATERAL (
+        SELECT id, state FROM job
+        WHERE created.id IS NULL AND job.owner = asked.owner AND job.identity = asked.identity AND {predicate}
+    ) met ON true
+"""
+SUBMIT: Final = {
+    form: _SUBMIT.format(predicate=form.value, event=event("created", "'accepted'", "owner", before="''"))
+    for form in IdentityForm
+}
+
+# -- Idempotency-Key ------------------------------------------------------------------------------------------------
+RESERVE_KEY: Final = """
+    INSERT INTO idempotency_key (owner, key, body_hash, created_at)
+    VALUES (%(owner)s, %(key)s, %(body_hash)s, clock_timestamp())
+    ON CONFLICT (owner, key) DO NOTHING RETURNING id
+"""
+READ_KEY: Final = """
+    SELECT body_hash, ARRAY(SELECT jsonb_array_elements_text(answer -> 'ids'))
+    FROM idempotency_key WHERE owner = %(owner)s AND key = %(key)s
+"""
+ANSWER_KEY: Final = """
+    UPDATE idempotency_key SET status = %(status)s, answer = jsonb_build_object('ids', to_jsonb(%(ids)s::text[]))
+    WHERE owner = %(owner)s AND key = %(key)s
+"""
+
+# -- admission ------------------------------------------------------------------------------------------------------
+# Out: pool, open, hinted, behind, grace, age of the row in seconds, broker epoch.
+READ_POOLS: Final = """
+    SELECT pool, open, hinted, behind, grace_seconds, extract(epoch FROM clock_timestamp() - at),
+           coalesce((SELECT epoch FROM broker_state WHERE id = 1), '')
+    FROM pool_state
+"""
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+# The root's row may be gone; its id still orders the replays of a chain. Released with the transaction.
+LOCK_CHAIN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('holdfast replay ' || %(root)s, 0))"
+LIVE_OF_REQUEST: Final = """
+    SELECT id, state, request_hash, kind, pool FROM (
+        SELECT id, state, request_hash, kind, pool FROM job
+        WHERE owner = %(owner)s AND identity = %(identity)s
+          AND identity LIKE 'req:%%' AND NOT (state IN ('FAILED', 'CANCELLED'))
+        UNION ALL
+        SELECT id, state, request_hash, kind, pool FROM job
+        WHERE root_id = %(root)s AND replay_of_id IS NOT NULL AND NOT (state IN ('FAILED', 'CANCELLED'))
+    ) live ORDER BY id DESC LIMIT 1
+"""
+MARK_REPLAYED: Final = """
+    UPDATE dead_letter SET replayed_as_id = %(job_id)s, replayed_at = clock_timestamp(), replayed_by = %(actor)s
+    WHERE id = %(id)s
+"""

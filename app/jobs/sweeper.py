@@ -1,0 +1,274 @@
+"""The sweeper: hints again what is open and due, fails what cannot be tried again, and says how full the pools are.
+
+Any number of sweepers may run: rows are taken with SKIP LOCKED and leave the due range before anything is published.
+A backlog slows hints down, and nothing ever stops them.
+"""
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from dispatch import POOLS, Hint, Pool, Priority, breaker_is_open, ready_depth
+from jobs import schedules, sql
+from jobs.admission import DEFAULT_GRACE_SECONDS
+from jobs.epochs import EpochWatch
+from jobs.finish import known_kind
+from jobs.hinting import Via, make_due, make_hint, send
+from jobs.states import Reason, State
+from metrics.catalogue import JOBS_DEAD_LETTERED, JOBS_FINISHED
+from postgres_deadline.budget import paused
+
+#: Rows of one statement and hints of one publish.
+BATCH: Final = 500
+#: Seconds one publish may take.
+PUBLISH_BUDGET_SECONDS: Final = 2.0
+#: Share of a tick that feeding may use; the rest of the backlog waits for the next tick.
+FEED_SHARE: Final = 0.8
+#: Hints per second and pool while the ready lists hold more than twice the window. Never 0.
+TRICKLE_PER_SECOND: Final = 10
+#: Of each feed at least this share goes to the lowest priority that is not empty.
+LOWEST_SHARE: Final = 0.1
+#: A tick that comes this many times its interval late was a gap: workers may have been unable to renew, too.
+GAP_FACTOR: Final = 3.0
+#: Seconds between two looks at how long hints take to be claimed.
+GRACE_EVERY_SECONDS: Final = 10.0
+#: Share of the time that counting open jobs may take.
+COUNT_SHARE: Final = 0.02
+
+_PRIORITIES: Final = tuple(sorted(Priority))
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLook:
+    """One pool before the feed."""
+
+    pool: Pool
+    hinted: int
+    due: frozenset[int]  #: priorities with due rows
+    has_expired_lease: bool
+
+
+@dataclass(slots=True)
+class Tick:
+    """What one tick did; the numbers a test and the log ask for."""
+
+    hinted: int = 0
+    refused: int = 0
+    failed_lost: int = 0
+    fired: int = 0
+    behind: set[str] = field(default_factory=set)
+    new_epoch: bool = False
+    breaker_open: bool = False
+
+    @property
+    def is_eventful(self) -> bool:
+        """Whether there is anything to log."""
+        return bool(self.hinted or self.refused or self.failed_lost or self.fired or self.new_epoch)
+
+
+class Sweeper:
+    """One sweeper process. `tick()` does one round and may raise what Postgres raises; the next tick goes on."""
+
+    def __init__(self, *, epochs: EpochWatch | None = None) -> None:
+        self.epochs = epochs or EpochWatch()
+        self.grace: dict[str, int] = dict.fromkeys(POOLS, DEFAULT_GRACE_SECONDS)
+        self._ready: dict[str, int | None] = dict.fromkeys(POOLS)
+        self._trickle: dict[str, float] = dict.fromkeys(POOLS, 0.0)
+        self._trust_leases_at: dict[str, float] = dict.fromkeys(POOLS, 0.0)
+        self._last_tick: float | None = None
+        self._grace_at = 0.0
+        self._open: dict[str, int] = dict.fromkeys(POOLS, 0)
+        self._count_at = 0.0
+
+    def tick(self) -> Tick:
+        """One round over all pools."""
+        started = time.monotonic()
+        elapsed = self._notice_gap(started)
+        tick = Tick(breaker_open=breaker_is_open())
+        tick.new_epoch = self.epochs.watch(self.grace)
+        tick.fired = schedules.fire_due()
+        self._measure_grace(started)
+        looks = _look()
+        for look in looks:
+            self._fail_lost(look, tick)
+        if tick.breaker_open:
+            tick.behind |= {look.pool.name for look in looks if look.due}
+        else:
+            self._feed_all(looks, tick, elapsed, started)
+        self._count_open()
+        # After the feed, so that a submit sees the room that is really left.
+        self._write_pools(_look() if tick.is_eventful else looks, tick)
+        # Only a tick that went through counts: after an outage of Postgres the gap is as long as the outage.
+        self._last_tick = time.monotonic()
+        return tick
+
+    # -- leases -------------------------------------------------------------------------------------------------------
+    def _notice_gap(self, now: float) -> float:
+        """Seconds since the last whole tick. After a gap every pool gets one heartbeat to renew its leases first."""
+        interval = settings.HOLDFAST.sweeper_tick_seconds
+        elapsed = math.inf if self._last_tick is None else now - self._last_tick
+        if elapsed > GAP_FACTOR * interval:
+            self._trust_leases_at = {
+                name: max(self._trust_leases_at[name], now + pool.heartbeat_seconds) for name, pool in POOLS.items()
+            }
+        return min(elapsed, interval)
+
+    def _trusts_leases(self, pool: Pool) -> bool:
+        return time.monotonic() >= self._trust_leases_at[pool.name]
+
+    def _fail_lost(self, look: PoolLook, tick: Tick) -> None:
+        if not (look.has_expired_lease and self._trusts_leases(look.pool)):
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(sql.FAIL_LOST, {"pool": look.pool.name, "limit": BATCH})
+            kinds = [known_kind(row[0]) for row in cursor.fetchall()]
+        for kind in kinds:
+            JOBS_FINISHED.labels(kind=kind, state=State.FAILED.value).inc()
+            JOBS_DEAD_LETTERED.labels(kind=kind, reason=Reason.WORKER_LOST.value).inc()
+        tick.failed_lost += len(kinds)
+
+    # -- feed ---------------------------------------------------------------------------------------------------------
+    def _feed_all(self, looks: Sequence[PoolLook], tick: Tick, elapsed: float, started: float) -> None:
+        deadline = started + FEED_SHARE * settings.HOLDFAST.sweeper_tick_seconds
+        # In another order each tick: a slow pool must not always starve the same neighbour.
+        for look in random.sample(looks, len(looks)):
+            self._feed(look, tick, elapsed, deadline)
+
+    def _feed(self, look: PoolLook, tick: Tick, elapsed: float, deadline: float) -> None:
+        """Hints expired leases first, then due rows into the room that is left."""
+        if look.has_expired_lease and self._trusts_leases(look.pool):
+            self._publish(self._take(sql.TAKE_EXPIRED, look.pool, BATCH), tick)
+        if not look.due:
+            return
+        room = self._room(look, elapsed)
+        for hints in self._batches(look, room):
+            if not self._publish(hints, tick):
+                break
+            room -= len(hints)
+            if time.monotonic() > deadline:
+                break
+        else:
+            if room > 0:
+                return  # everything due found room
+        tick.behind.add(look.pool.name)
+
+    def _room(self, look: PoolLook, elapsed: float) -> int:
+        """Hints that this tick may send for the pool."""
+        window = settings.HOLDFAST.dispatch_window
+        room = max(0, window - look.hinted)
+        with paused():
+            ready = self._ready[look.pool.name] = ready_depth(look.pool.name)
+        if ready is None:
+            return room  # the publish will tell
+        if ready <= 2 * window:
+            self._trickle[look.pool.name] = 0.0
+            return room
+        self._trickle[look.pool.name] += TRICKLE_PER_SECOND * elapsed
+        allowed = int(self._trickle[look.pool.name])
+        self._trickle[look.pool.name] -= allowed
+        return allowed
+
+    def _batches(self, look: PoolLook, room: int) -> Iterator[list[Hint]]:
+        """Due rows in batches: a tenth of the room for the lowest class, then from the highest down."""
+        lowest = max(look.due)
+        share = math.ceil(room * LOWEST_SHARE) if len(look.due) > 1 else 0
+        for priority, limit in [(lowest, share), *[(priority, room) for priority in _PRIORITIES]]:
+            if priority not in look.due:
+                continue
+            left = min(limit, room)
+            while left > 0:
+                asked = min(left, BATCH)
+                hints = self._take(sql.TAKE_DUE, look.pool, asked, priority)
+                if hints:
+                    yield hints
+                room -= len(hints)
+                left -= len(hints)
+                if len(hints) < asked:
+                    break
+
+    def _take(self, statement: str, pool: Pool, limit: int, priority: int | None = None) -> list[Hint]:
+        values: dict[str, Any] = {
+            "pool": pool.name,
+            "priority": priority,
+            "limit": limit,
+            "grace": self.grace[pool.name],
+            "epoch": self.epochs.current,
+            "leases": self._trusts_leases(pool),
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            hints = [make_hint(*row) for row in cursor.fetchall()]
+        # RETURNING has no order; ids are in that of acceptance.
+        return sorted(hints, key=lambda hint: hint.job_id)
+
+    def _publish(self, hints: Sequence[Hint], tick: Tick) -> bool:
+        if not hints:
+            return True
+        via: Via = "epoch" if self.epochs.is_catching_up else "sweep"
+        with paused():
+            taken = send(hints, via=via, budget_seconds=PUBLISH_BUDGET_SECONDS)
+        if taken:
+            tick.hinted += len(hints)
+            return True
+        make_due(hints)
+        tick.refused += len(hints)
+        return False
+
+    # -- what the pools look like -------------------------------------------------------------------------------------
+    def _write_pools(self, looks: Sequence[PoolLook], tick: Tick) -> None:
+        names = [look.pool.name for look in looks]
+        values: dict[str, Any] = {
+            "pools": names,
+            "open": [self._open[name] for name in names],
+            "hinted": [look.hinted for look in looks],
+            "ready": [self._ready[name] for name in names],
+            "behind": [name in tick.behind for name in names],
+            "grace": [self.grace[name] for name in names],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(sql.WRITE_POOLS, values)
+
+    def _count_open(self) -> None:
+        """Counts open jobs, at most COUNT_SHARE of the time: a million of them take 0.1 s to count."""
+        started = time.monotonic()
+        if started < self._count_at:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(sql.COUNT_OPEN, {"pools": list(POOLS), "limit": settings.HOLDFAST.admission_limit + 1})
+            self._open = dict(cursor.fetchall())
+        ended = time.monotonic()
+        self._count_at = ended + (ended - started) / COUNT_SHARE
+
+    def _measure_grace(self, now: float) -> None:
+        """Grace = max(5 s, 3 * p99 from hint to claim), so that a busy pool is not hinted twice for being busy."""
+        if now < self._grace_at:
+            return
+        self._grace_at = now + GRACE_EVERY_SECONDS
+        with connection.cursor() as cursor:
+            cursor.execute(sql.HINT_TO_CLAIM)
+            slowest = dict(cursor.fetchall())
+        for name in self.grace:
+            wanted = math.ceil(3 * slowest.get(name, 0.0))
+            self.grace[name] = min(sql.GRACE_CAP_SECONDS, max(DEFAULT_GRACE_SECONDS, wanted))
+
+
+def _look() -> list[PoolLook]:
+    values: dict[str, Any] = {
+        "pools": list(POOLS),
+        "priorities": [int(priority) for priority in _PRIORITIES],
+        "hinted_limit": settings.HOLDFAST.dispatch_window + 1,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql.LOOK, values)
+        return [
+            PoolLook(POOLS[pool], hinted, frozenset(due), expired) for pool, hinted, due, expired in cursor.fetchall()
+        ]

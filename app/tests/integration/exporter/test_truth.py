@@ -1,0 +1,283 @@
+"""What the exporter says against real Postgres and Redis, healthy and not."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import pytest
+import redis
+from django.db import connection
+from django.utils import timezone
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from dispatch import messages
+from dispatch.dispatcher import EPOCH_KEY
+from exporter import invariants
+from exporter.management.commands.run_exporter import registry
+from exporter.redis_truth import look_at_stream
+from jobs.models import DeadLetter, Job, ProbeCount
+from metrics import catalogue
+from tests.servers.postgres import PostgresProcess
+from tests.servers.redis_server import RedisProcess
+
+STREAM, GROUP = "holdfast:jobs", "bridge"
+
+type Samples = dict[str, float]
+
+
+def scrape() -> Samples:
+    """`name{a="b"}` of every sample, as a fresh exporter process would expose it."""
+    found = {}
+    for family in text_string_to_metric_families(generate_latest(registry()).decode()):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def job(**changes: object) -> Job:
+    """A committed row; by default an open probe of pool fast that is due now."""
+    now, own_id = timezone.now(), uuid.uuid4()
+    values: dict[str, object] = {
+        "id": own_id,
+        "owner": "tests",
+        "identity": f"force:{own_id}",
+        "request_hash": own_id.hex * 2,
+        "hash_version": 1,
+        "kind": "probe.fast",
+        "pool": "fast",
+        "priority": 3,
+        "root_id": own_id,
+        "state": "QUEUED",
+        "max_attempts": 5,
+        "next_dispatch_at": now,
+        "grace_seconds": 5,
+        "accepted_at": now,
+    }
+    if changes.get("state") == "RUNNING":
+        values |= {"attempt": 1, "leased_by": "w", "lease_until": now + timedelta(seconds=10), "started_at": now}
+    if changes.get("state") in {"SUCCEEDED", "FAILED", "CANCELLED"}:
+        values |= {"finished_at": now}
+    return Job.objects.create(**(values | changes))
+
+
+@pytest.fixture
+def primary(redis_server: RedisProcess) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.mark.django_db(transaction=True)
+class TestHealthy:
+    def test_exposes_every_truth_even_when_nothing_ever_happened(self) -> None:
+        names = {name.partition("{")[0] for name in scrape()}
+        absent_until_the_first_tick = {"sweeper_last_tick_age_seconds"}
+        assert {one.name for one in catalogue.TRUTHS} - names == absent_until_the_first_tick
+
+    def test_counts_open_jobs_by_pool_and_state_and_their_age(self) -> None:
+        old = timezone.now() - timedelta(seconds=90)
+        job(accepted_at=old)
+        job()
+        job(pool="cpu", state="RUNNING", accepted_at=old)
+        job(state="SUCCEEDED")
+        seen = scrape()
+        assert seen['jobs_open{pool="fast",state="QUEUED"}'] == 2
+        assert seen['jobs_open{pool="cpu",state="RUNNING"}'] == 1
+        assert seen['jobs_open{pool="io",state="QUEUED"}'] == 0
+        assert 90 <= seen['jobs_oldest_open_age_seconds{pool="fast",state="QUEUED"}'] < 120
+        assert seen['jobs_oldest_open_age_seconds{pool="cpu",state="RUNNING"}'] < 30, "a run counts from its start"
+
+    def test_a_delayed_job_does_not_wait_yet(self) -> None:
+        later = timezone.now() + timedelta(hours=1)
+        job(accepted_at=timezone.now() - timedelta(hours=1), not_before=later, next_dispatch_at=later)
+        seen = scrape()
+        assert seen['jobs_open{pool="fast",state="QUEUED"}'] == 1
+        assert seen['jobs_oldest_open_age_seconds{pool="fast",state="QUEUED"}'] == 0
+
+    def test_counts_expired_leases_overdue_hints_and_dead_letters(self) -> None:
+        past = timezone.now() - timedelta(seconds=30)
+        job(state="RUNNING", lease_until=past, next_dispatch_at=past)
+        job(next_dispatch_at=past)
+        DeadLetter.objects.create(reason="poison", original_id="1-0")
+        DeadLetter.objects.create(reason="poison", original_id="1-1", replayed_at=timezone.now())
+        seen = scrape()
+        assert seen['jobs_lease_expired{pool="fast"}'] == 1
+        assert seen['jobs_overdue_dispatch{pool="fast"}'] == 2
+        assert seen["jobs_dead_letters"] == 1
+
+    def test_counts_hints_per_pool_and_priority(self, primary: redis.Redis) -> None:
+        high, _, low = messages.ready_lists("cpu")
+        primary.lpush(high, "a", "b")
+        primary.lpush(low, "c")
+        primary.hset("unacked", "tag", "message")
+        seen = scrape()
+        assert seen['jobs_queue_depth{pool="cpu",priority="high"}'] == 2
+        assert seen['jobs_queue_depth{pool="cpu",priority="normal"}'] == 0
+        assert seen['jobs_queue_depth{pool="cpu",priority="low"}'] == 1
+        assert seen["jobs_queue_unacked"] == 1
+
+    def test_says_whether_redis_carries_the_epoch(self, primary: redis.Redis) -> None:
+        assert scrape()["broker_epoch_known"] == 0
+        primary.set(EPOCH_KEY, "x")
+        assert scrape()["broker_epoch_known"] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+class TestStream:
+    def test_pending_entries_have_the_age_of_the_oldest(self, primary: redis.Redis) -> None:
+        primary.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        seconds, _ = primary.time()
+        for number in range(3):
+            primary.xadd(STREAM, {"v": 1}, id=f"{(seconds - 60 + number) * 1000}-0")
+        primary.xreadgroup(GROUP, "bridge-1", {STREAM: ">"}, count=2)
+        seen = scrape()
+        labels = f'{{group="{GROUP}",stream="{STREAM}"}}'
+        assert seen[f"redis_stream_pending_entries{labels}"] == 2
+        assert 59 <= seen[f"redis_stream_pending_age_max{labels}"] < 75
+        assert seen[f'bridge_stream_length{{stream="{STREAM}"}}'] == 3
+        assert seen[f'bridge_lag{{stream="{STREAM}"}}'] == 1
+        assert seen[f'bridge_lag_unknown{{stream="{STREAM}"}}'] == 0
+
+    def test_a_null_lag_is_absent_and_never_zero(self, primary: redis.Redis) -> None:
+        ids = [primary.xadd(STREAM, {"v": 1}) for _ in range(4)]
+        primary.xgroup_create(STREAM, GROUP, id="0")
+        primary.xreadgroup(GROUP, "bridge-1", {STREAM: ">"}, count=1)
+        primary.xdel(STREAM, ids[2])  # a hole between what was delivered and what was not: Redis loses count
+        assert primary.xinfo_groups(STREAM)[0]["lag"] is None, "the premise of this test"
+        seen = scrape()
+        assert f'bridge_lag{{stream="{STREAM}"}}' not in seen
+        assert seen[f'bridge_lag_unknown{{stream="{STREAM}"}}'] == 1
+
+    def test_without_a_group_all_entries_are_still_to_come(self, primary: redis.Redis) -> None:
+        primary.xadd(STREAM, {"v": 1})
+        stream = look_at_stream(primary, STREAM, GROUP)
+        assert (stream.length, stream.pending, stream.lag) == (1, 0, 1)
+
+
+def _success_without_effect() -> None:
+    job(state="SUCCEEDED")
+
+
+def _effect_without_success() -> None:
+    ProbeCount.objects.create(job_id=job(state="CANCELLED").id, n=1)
+
+
+def _effect_of_open_job() -> None:
+    ProbeCount.objects.create(job_id=job().id, n=1)
+
+
+def _effect_applied_twice() -> None:
+    ProbeCount.objects.create(job_id=job(state="SUCCEEDED").id, n=2)
+
+
+def _nobody_will_hint() -> None:
+    job(next_dispatch_at=timezone.now() + timedelta(hours=1))
+
+
+def _lease_too_far() -> None:
+    job(state="RUNNING", lease_until=timezone.now() + timedelta(seconds=60))
+
+
+def _dead_letter_without_job() -> None:
+    DeadLetter.objects.create(reason="permanent", job_id=uuid.uuid4(), original_id="x")
+
+
+def _failure_without_dead_letter() -> None:
+    job(state="FAILED")
+
+
+#: Breaks one invariant each. Two live rows per request need the unique index to be gone first.
+BREAKERS = {
+    "success_without_effect": _success_without_effect,
+    "effect_without_success": _effect_without_success,
+    "effect_of_open_job": _effect_of_open_job,
+    "effect_applied_twice": _effect_applied_twice,
+    "nobody_will_hint": _nobody_will_hint,
+    "lease_too_far": _lease_too_far,
+    "dead_letter_without_job": _dead_letter_without_job,
+    "failure_without_dead_letter": _failure_without_dead_letter,
+}
+
+
+@pytest.mark.django_db(transaction=True)
+class TestInvariants:
+    @staticmethod
+    def violated(seen: Mapping[str, float]) -> dict[str, float]:
+        found = {
+            name.split('"')[1]: value for name, value in seen.items() if name.startswith("jobs_invariant_violations")
+        }
+        assert set(found) == set(invariants.QUERIES)
+        return {name: value for name, value in found.items() if value}
+
+    @pytest.mark.parametrize("name", BREAKERS)
+    def test_sees_one_broken_row(self, name: str) -> None:
+        BREAKERS[name]()
+        assert self.violated(scrape()) == {name: 1}
+
+    def test_sees_two_live_rows_of_one_request(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'job_one_live_request'")
+            (definition,) = cursor.fetchone()
+            cursor.execute("DROP INDEX job_one_live_request")
+        try:
+            for _ in range(2):
+                job(identity="req:same")
+            assert self.violated(scrape()) == {
+                "two_live_rows_per_request": 1,
+                "uniqueness_not_enforced": 1,
+            }
+        finally:
+            Job.objects.all().delete()
+            with connection.cursor() as cursor:
+                cursor.execute(definition)
+
+    def test_is_quiet_over_a_life_as_it_should_be(self) -> None:
+        later = timezone.now() + timedelta(hours=5)
+        done = job(state="SUCCEEDED")
+        ProbeCount.objects.create(job_id=done.id, n=1)
+        job(state="SUCCEEDED", kind="ndvi.compute")
+        job(not_before=later, next_dispatch_at=later)
+        job(state="RUNNING")
+        job(state="CANCELLED")
+        failed = job(state="FAILED")
+        DeadLetter.objects.create(reason="permanent", job_id=failed.id, original_id=str(failed.id))
+        DeadLetter.objects.create(reason="poison", original_id="1-0")
+        assert self.violated(scrape()) == {}
+
+
+@pytest.mark.django_db(transaction=True)
+class TestFaults:
+    def test_redis_down_leaves_postgres(self, redis_server: RedisProcess) -> None:
+        redis_server.kill()
+        try:
+            seen = scrape()
+        finally:
+            redis_server.start()
+        assert seen['jobs_truth_scrape_success{source="redis"}'] == 0
+        assert seen['jobs_truth_scrape_success{source="postgres"}'] == 1
+        assert "jobs_queue_unacked" not in seen
+        assert seen["jobs_dead_letters"] == 0
+
+    def test_a_frozen_redis_costs_the_scrape_less_than_five_seconds(self, redis_server: RedisProcess) -> None:
+        redis_server.freeze()
+        began = time.monotonic()
+        try:
+            seen = scrape()
+        finally:
+            redis_server.thaw()
+        assert time.monotonic() - began < 5
+        assert seen['jobs_truth_scrape_success{source="redis"}'] == 0
+
+    def test_a_frozen_postgres_leaves_redis_and_is_read_again_after_the_thaw(self, postgres: PostgresProcess) -> None:
+        postgres.freeze()
+        began = time.monotonic()
+        try:
+            seen = scrape()
+        finally:
+            postgres.thaw()
+        assert time.monotonic() - began < 5
+        assert seen['jobs_truth_scrape_success{source="postgres"}'] == 0
+        assert seen['jobs_truth_scrape_success{source="redis"}'] == 1
+        assert scrape()['jobs_truth_scrape_success{source="postgres"}'] == 1

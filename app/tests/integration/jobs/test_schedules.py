@@ -1,0 +1,100 @@
+"""Schedules: one job per tick, whoever fires; missed ticks by policy; daylight saving."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from jobs.errors import InvalidRequest, Permanent
+from jobs.finish import fail
+from jobs.models import Job, Schedule
+from jobs.schedules import fire_due, next_tick, schedule
+from jobs.states import MissedTicks
+from tests.integration.jobs.scenario import claimed, in_threads
+
+
+def make(name: str = "nightly", *, due_ago: timedelta = timedelta(seconds=1), **options: object) -> Schedule:
+    made = schedule(name, owner="ada", cron="* * * * *", kind="test.echo", params={"number": 1}, **options)  # type: ignore[arg-type]
+    made.next_tick_at = (timezone.now() - due_ago).replace(microsecond=0)
+    made.save()
+    return made
+
+
+def test_fires_a_due_tick_once_and_moves_on() -> None:
+    made = make()
+    assert fire_due() == 1
+    assert fire_due() == 0
+    job = Job.objects.get()
+    assert job.identity == f"tick:nightly:{made.next_tick_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert (job.owner, job.kind, job.params["number"]) == ("ada", "test.echo", 1)
+    assert Schedule.objects.get().next_tick_at > timezone.now()
+
+
+def test_concurrent_sweepers_fire_once() -> None:
+    make()
+    assert sum(in_threads(*[fire_due] * 6)) == 1  # type: ignore[arg-type]
+    assert Job.objects.count() == 1
+
+
+def test_tick_that_was_fired_before_a_failover_is_not_fired_again() -> None:
+    made = make()
+    fire_due()
+    fail(claimed(Job.objects.get()), Permanent("no"))
+    Schedule.objects.update(next_tick_at=made.next_tick_at)
+    assert fire_due() == 0
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize(("policy", "jobs"), [(MissedTicks.SKIP, 0), (MissedTicks.LATEST, 1), (MissedTicks.ALL, 3)])
+def test_missed_ticks_follow_the_policy(policy: MissedTicks, jobs: int) -> None:
+    made = make(missed=policy)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    # Two hours before the last full hour: three hourly ticks have come, the last one at `hour`.
+    Schedule.objects.filter(id=made.id).update(cron="0 * * * *", next_tick_at=hour - timedelta(hours=2))
+    if timezone.now() - hour < timedelta(seconds=61) and policy is MissedTicks.SKIP:
+        jobs = 1  # the full hour has only just passed: its tick is late, not missed
+    assert fire_due() == jobs
+    assert Schedule.objects.get().next_tick_at == hour + timedelta(hours=1)
+
+
+def test_a_row_that_nobody_foresaw_stops_no_other_schedule() -> None:
+    bad = make("bad")
+    Schedule.objects.filter(id=bad.id).update(priority=5, params=["no", "object"])
+    make("good")
+    assert fire_due() == 1
+    assert Schedule.objects.get(name="bad").last_error
+    assert Job.objects.get().identity.startswith("tick:good:")
+
+
+def test_paused_schedule_does_not_fire() -> None:
+    make()
+    Schedule.objects.update(paused=True)
+    assert fire_due() == 0
+
+
+def test_schedule_that_cannot_fire_says_why_and_the_others_go_on() -> None:
+    broken = make("broken")
+    Schedule.objects.filter(id=broken.id).update(kind="test.gone")
+    make("sound")
+    assert fire_due() == 1
+    broken.refresh_from_db()
+    assert "test.gone" in broken.last_error
+
+
+def test_daylight_saving_keeps_the_local_hour() -> None:
+    before = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    first = next_tick("30 6 * * *", "Europe/Berlin", before)
+    second = next_tick("30 6 * * *", "Europe/Berlin", first)
+    assert (first.hour, second.hour) == (4, 4)
+    assert next_tick("30 6 * * *", "Europe/Berlin", before - timedelta(days=2)).hour == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"cron": "every day"}, "cron"), ({"tz": "Mars/Olympus"}, "tz"), ({"kind": "no.kind"}, "kind")],
+)
+def test_bad_schedule_is_refused_by_field(change: dict[str, str], field: str) -> None:
+    values = {"cron": "* * * * *", "kind": "test.echo"} | change
+    with pytest.raises(InvalidRequest) as invalid:
+        schedule("bad", owner="ada", params={}, **values)  # type: ignore[arg-type]
+    assert invalid.value.problems[0].field == field

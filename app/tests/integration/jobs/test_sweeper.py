@@ -1,0 +1,378 @@
+"""The sweeper: hints again, rescues, feeds in order, notices a new Redis, fires schedules."""
+
+import re
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from dispatch import POOLS, Reason
+from dispatch.testing import RecordingDispatcher
+from jobs import sql, sweeper
+from jobs.claim import claim, hand_back
+from jobs.context import Done
+from jobs.epochs import EpochWatch
+from jobs.errors import Retryable
+from jobs.finish import fail, finish
+from jobs.models import DeadLetter, Job, PoolState
+from jobs.submission import JobRequest, submit, submit_bulk
+from jobs.sweeper import Sweeper
+from tests.integration.jobs.scenario import claimed, in_threads, move_back, see_pools, submit_echo
+
+
+class Broker:
+    """What the sweeper asks of Redis."""
+
+    def __init__(self) -> None:
+        self.epoch: str | None = "key-1:replid-1"
+        self.ready: int | None = 0
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    fake = Broker()
+    monkeypatch.setattr(sweeper, "ready_depth", lambda _pool: fake.ready)
+    return fake
+
+
+@pytest.fixture
+def sweep(redis: Broker) -> Sweeper:
+    """A sweeper past its first tick and past the heartbeat it grants the workers."""
+    made = new_sweeper(redis)
+    made.tick()
+    trust(made)
+    return made
+
+
+def new_sweeper(redis: Broker) -> Sweeper:
+    return Sweeper(epochs=EpochWatch(lambda: redis.epoch))
+
+
+def trust(made: Sweeper) -> None:
+    made._trust_leases_at = dict.fromkeys(POOLS, 0.0)
+
+
+def fresh(job: Job) -> Job:
+    return Job.objects.get(id=job.id)
+
+
+def limit(settings: Settings, **values: int) -> None:
+    settings.HOLDFAST = settings.HOLDFAST.model_copy(update=values)
+
+
+def test_hints_what_no_submit_hinted(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    job = submit_echo(traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    see_pools(at=timezone.now() - timedelta(minutes=1))
+    broker.hints.clear()
+    Job.objects.update(next_dispatch_at=timezone.now(), hinted_at=None)
+    assert sweep.tick().hinted == 1
+    hint = broker.hints[-1]
+    assert (hint.job_id, hint.kind, hint.pool, hint.request_hash) == (job.id, "test.echo", "fast", job.request_hash)
+    assert hint.traceparent == job.traceparent
+    assert claim(job.id, leased_by="w") is not None, "a swept job is claimed on its first hint"
+
+
+def test_hints_again_when_a_hint_was_lost_and_doubles_the_grace(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    job = submit_echo()
+    graces = []
+    for _ in range(8):
+        move_back(job, 400)
+        assert sweep.tick().hinted == 1
+        row = fresh(job)
+        graces.append(round((row.next_dispatch_at - timezone.now()).total_seconds()))
+    assert graces[0] < 15
+    assert 240 <= graces[-1] <= 361
+    assert row.grace_seconds == sql.GRACE_CAP_SECONDS
+    assert row.dispatch_gen == len([hint for hint in broker.hints if hint.job_id == job.id])
+
+
+def test_leaves_hints_inside_their_grace_alone(sweep: Sweeper) -> None:
+    submit_echo()
+    assert sweep.tick().hinted == 0
+
+
+def test_refused_batch_is_due_again_at_once_and_keeps_its_grace(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    see_pools(behind=True)
+    job = submit_echo()
+    broker.refuse_with = Reason.MEMORY
+    tick = sweep.tick()
+    assert (tick.hinted, tick.refused) == (0, 1)
+    row = fresh(job)
+    assert row.next_dispatch_at <= timezone.now()
+    assert (row.hinted_at, row.grace_seconds) == (None, 5)
+
+
+def test_refused_batch_leaves_rows_alone_that_somebody_hinted_since(broker: RecordingDispatcher, pools: None) -> None:
+    from jobs.hinting import make_due
+
+    job = submit_echo()
+    Job.objects.update(dispatch_gen=2)
+    assert make_due(broker.hints) == 0
+    assert fresh(job).hinted_at is not None
+
+
+def test_open_breaker_takes_no_rows(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    see_pools(behind=True)
+    job = submit_echo()
+    broker.refuse_with = Reason.UNREACHABLE
+    sweep.tick()
+    gen, calls = fresh(job).dispatch_gen, broker.calls
+    tick = sweep.tick()
+    assert tick.breaker_open
+    assert (fresh(job).dispatch_gen, broker.calls) == (gen, calls)
+
+
+def test_expired_lease_is_hinted_and_claimed(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    job = submit_echo()
+    claimed(job, "dead")
+    broker.hints.clear()
+    move_back(job, 11)
+    assert sweep.tick().hinted == 1
+    assert [hint.job_id for hint in broker.hints] == [job.id]
+    assert claimed(job, "alive").attempt == 2
+
+
+def test_live_lease_is_left_alone(sweep: Sweeper) -> None:
+    claimed(submit_echo())
+    assert sweep.tick().hinted == 0
+
+
+def test_expired_lease_does_not_wait_behind_a_backlog(
+    sweep: Sweeper, broker: RecordingDispatcher, settings: Settings
+) -> None:
+    limit(settings, dispatch_window=10)
+    job = submit_echo(-1)
+    see_pools(behind=True)
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(200)], owner="ada")
+    move_all_due(3600)
+    claimed(job, "dead")
+    move_back(job, 11)
+    sweep.tick()
+    assert job.id in {hint.job_id for hint in broker.hints}
+
+
+def move_all_due(seconds: int) -> None:
+    Job.objects.update(next_dispatch_at=timezone.now() - timedelta(seconds=seconds))
+
+
+def test_lost_worker_at_the_ceiling_is_dead_lettered_and_neighbours_go_on(sweep: Sweeper) -> None:
+    job, neighbour = submit_echo(1), submit_echo(2)
+    for _ in range(3):
+        claimed(job, "crasher")
+        move_back(job, 11)
+    claimed(neighbour)
+    assert sweep.tick().failed_lost == 1
+    row = fresh(job)
+    assert (row.state, row.error_class, row.lease_token) == ("FAILED", "WorkerLost", 4)
+    letter = DeadLetter.objects.get()
+    assert (letter.reason, letter.job_id, letter.delivery_count) == ("worker_lost", job.id, 3)
+    assert fresh(neighbour).state == "RUNNING"
+
+
+def test_first_tick_grants_workers_a_heartbeat_before_leases_count_as_expired(redis: Broker) -> None:
+    job = submit_echo()
+    claimed(job)
+    move_back(job, 60)
+    sweep = new_sweeper(redis)
+    assert sweep.tick().hinted == 0
+    trust(sweep)
+    assert sweep.tick().hinted == 1
+
+
+def test_gap_in_its_own_ticks_grants_a_heartbeat_again(sweep: Sweeper) -> None:
+    job = submit_echo()
+    claimed(job)
+    move_back(job, 60)
+    assert sweep._last_tick is not None
+    sweep._last_tick -= 10
+    assert sweep.tick().hinted == 0
+
+
+def test_two_sweepers_hint_each_row_once(redis: Broker, broker: RecordingDispatcher) -> None:
+    see_pools(behind=True)
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(700)], owner="ada")
+    ticks = in_threads(*[new_sweeper(redis).tick for _ in range(3)])
+    assert sum(tick.hinted for tick in ticks) == 700  # type: ignore[attr-defined]
+    assert set(Counter(hint.job_id for hint in broker.hints).values()) == {1}
+
+
+def test_feed_stops_at_the_window_and_says_that_rows_wait(sweep: Sweeper, settings: Settings) -> None:
+    limit(settings, dispatch_window=20)
+    see_pools(behind=True)
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(50)], owner="ada")
+    sweep._count_at = 0.0
+    assert sweep.tick().hinted == 20
+    state = PoolState.objects.get(pool="fast")
+    assert (state.open, state.hinted, state.behind) == (50, 20, True)
+    assert sweep.tick().hinted == 0
+    for job in Job.objects.filter(hinted_at__isnull=False)[:5]:
+        finish(claimed(job), Done())
+    assert sweep.tick().hinted == 5
+
+
+def test_feed_is_in_order_of_priority_with_a_tenth_for_the_lowest(
+    sweep: Sweeper, broker: RecordingDispatcher, settings: Settings
+) -> None:
+    limit(settings, dispatch_window=20)
+    see_pools(behind=True)
+    for word in ("low", "normal", "high"):
+        requests = [JobRequest("test.echo", {"word": word, "number": number}, priority=word) for number in range(15)]
+        submit_bulk(requests, owner="ada")
+    sweep.tick()
+    assert Counter(hint.priority.word for hint in broker.hints) == {"high": 15, "normal": 3, "low": 2}
+
+
+def test_ready_lists_over_twice_the_window_slow_hints_down_but_never_stop_them(
+    sweep: Sweeper, redis: Broker, settings: Settings
+) -> None:
+    limit(settings, dispatch_window=100)
+    see_pools(behind=True)
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(300)], owner="ada")
+    redis.ready = 201
+    hinted = 0
+    for _ in range(3):
+        assert sweep._last_tick is not None
+        sweep._last_tick -= 1.0
+        hinted += sweep.tick().hinted
+    assert 20 <= hinted <= 31
+    redis.ready = 10
+    assert sweep.tick().hinted > 60
+
+
+def test_job_before_its_time_is_hinted_when_it_comes(sweep: Sweeper) -> None:
+    job = submit_echo(not_before=timezone.now() + timedelta(minutes=5))
+    assert sweep.tick().hinted == 0
+    move_back(job, 301)
+    assert sweep.tick().hinted == 1
+
+
+def test_retry_is_hinted_after_its_backoff(sweep: Sweeper) -> None:
+    job = submit_echo()
+    fail(claimed(job), Retryable("later", after=0.0))
+    assert sweep.tick().hinted == 1
+    assert claimed(job).attempt == 2
+
+
+def test_handed_back_job_is_hinted_at_once(sweep: Sweeper) -> None:
+    job = submit_echo()
+    claimed(job, "stopping")
+    hand_back([job.id], "stopping")
+    assert sweep.tick().hinted == 1
+
+
+@pytest.mark.parametrize("change", ["key-2:replid-9", "key-1:replid-2"])
+def test_new_epoch_makes_older_hints_due(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher, change: str
+) -> None:
+    see_pools()
+    jobs = [submit_echo(number) for number in range(5)]
+    running = submit_echo(99)
+    claimed(running)
+    broker.hints.clear()
+    redis.epoch = change
+    assert sweep.tick().new_epoch
+    sweep.tick()
+    assert {hint.job_id for hint in broker.hints} == {job.id for job in jobs}
+    assert {fresh(job).broker_epoch for job in jobs} == {change}
+    assert not sweep.tick().new_epoch
+
+
+def test_end_of_an_outage_is_a_new_epoch_and_a_blink_is_none(sweep: Sweeper, redis: Broker) -> None:
+    see_pools()
+    submit_echo()
+    same, redis.epoch = redis.epoch, None
+    sweep.tick()
+    redis.epoch = same
+    assert not sweep.tick().new_epoch
+    redis.epoch = None
+    sweep.tick()
+    sweep.epochs._answered_at -= 2.0
+    redis.epoch = same
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE broker_state SET since = since - interval '1 minute'")
+    assert sweep.tick().new_epoch
+
+
+def test_one_of_two_sweepers_enters_an_epoch(redis: Broker) -> None:
+    sweepers = [new_sweeper(redis) for _ in range(3)]
+    for each in sweepers:
+        each.tick()
+    redis.epoch = "key-2:replid-2"
+    ticks = in_threads(*[each.tick for each in sweepers])
+    assert sum(tick.new_epoch for tick in ticks) == 1  # type: ignore[attr-defined]
+
+
+def test_epoch_sweep_is_spread_over_time(sweep: Sweeper, redis: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.epochs.EPOCH_RATE", 10)
+    see_pools()
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(40)], owner="ada")
+    redis.epoch = "key-2:replid-2"
+    assert sweep.tick().hinted <= 5
+    spread = Job.objects.filter(next_dispatch_at__gt=timezone.now() + timedelta(seconds=2)).count()
+    assert 10 <= spread <= 20
+
+
+def test_busy_pool_gets_a_longer_grace(sweep: Sweeper) -> None:
+    job = submit_echo()
+    lease = claimed(job)
+    finish(lease, Done())
+    Job.objects.update(hinted_at=timezone.now() - timedelta(seconds=30))
+    sweep._grace_at = 0.0
+    sweep.tick()
+    assert 85 <= PoolState.objects.get(pool="fast").grace_seconds <= 95
+    assert PoolState.objects.get(pool="io").grace_seconds == 5
+
+
+def test_due_query_reads_the_due_index_and_touches_few_rows() -> None:
+    see_pools(behind=True)
+    fill(20_000)
+    plan = explain(sql.TAKE_DUE, {"pool": "fast", "priority": 3, "limit": 100, "grace": 5, "epoch": "", "leases": True})
+    assert "Index Scan using job_due" in plan
+    assert "Seq Scan on job" not in plan
+    assert "Sort" not in plan
+    scanned = [int(rows) for rows in re.findall(r"Index Scan using job_due.*?actual rows=(\d+)", plan)]
+    assert scanned
+    assert max(scanned) <= 101
+
+
+def test_look_claim_and_rescue_use_their_indexes() -> None:
+    fill(20_000)
+    look = explain(sql.LOOK, {"pools": list(POOLS), "priorities": [0, 3, 6], "hinted_limit": 100})
+    look += explain(sql.COUNT_OPEN, {"pools": list(POOLS), "limit": 1000})
+    assert "Seq Scan on job" not in look, look
+    assert {"job_due", "job_hinted"} <= set(re.findall(r"using (\w+) on job", look)), look
+    rescue = explain(
+        sql.TAKE_EXPIRED, {"pool": "fast", "priority": None, "limit": 10, "grace": 5, "epoch": "", "leases": True}
+    )
+    assert "job_lease" in rescue
+    assert "Seq Scan on job" not in rescue
+    assert "job_pkey" in explain(sql.CLAIM, {"id": Job.objects.values_list("id", flat=True)[0], "leased_by": "w"})
+
+
+def fill(rows: int) -> None:
+    """Open, due rows in all pools and priorities, equal times as after a bulk."""
+    submit("test.echo", owner="ada", params={})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO job (id, owner, identity, request_hash, hash_version, kind, pool, params, priority, root_id,
+                                state, max_attempts, next_dispatch_at, grace_seconds, files)
+            SELECT gen_random_uuid(), owner, 'req:' || n, request_hash, 1, kind,
+                   (ARRAY['fast', 'io', 'cpu'])[1 + n %% 3], params, (ARRAY[0, 3, 6])[1 + n %% 3 * 0 + n / 3 %% 3],
+                   id, 'QUEUED', 3, next_dispatch_at, 5, files
+            FROM job, generate_series(1, %s) n""",
+            [rows],
+        )
+        cursor.execute(
+            "UPDATE job SET state = 'RUNNING', leased_by = 'w', lease_until = clock_timestamp() + interval '1 hour',"
+            " next_dispatch_at = clock_timestamp() + interval '1 hour' WHERE identity LIKE 'req:%7'"
+        )
+        cursor.execute("ANALYZE job")
+
+
+def explain(statement: str, values: dict[str, object]) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement, values)  # type: ignore[arg-type]
+        return "\n".join(row[0] for row in cursor.fetchall())

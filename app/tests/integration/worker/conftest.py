@@ -1,0 +1,113 @@
+"""Workers and bridges as child processes over the test database."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from dispatch import Hint, Priority, try_dispatch
+from dispatch import testing as dispatch_testing
+from jobs.models import Job, ProbeCount
+from jobs.requests import JobRequest
+from jobs.submission import submit_bulk
+from tests.servers.plugin import Servers
+from tests.servers.postgres import PostgresProcess
+from tests.servers.waiting import wait_until
+from tests.servers.worker import AppProcess, BridgeProcess, WorkerProcess
+
+
+@pytest.fixture(autouse=True)
+def _own_dispatch(transactional_db: None) -> Iterator[None]:
+    """The children see only what is committed, hence `transactional_db`."""
+    dispatch_testing.reset()
+    yield
+    dispatch_testing.reset()
+
+
+class Stack:
+    """Starts roles and stops them after the test."""
+
+    def __init__(self, parent: Path, environment: dict[str, str]) -> None:
+        self._parent = parent
+        self.environment = environment
+        self.started: list[AppProcess] = []
+
+    def worker(
+        self, pool: str, *, name: str = "", concurrency: int | None = None, kind: type[WorkerProcess] = WorkerProcess
+    ) -> WorkerProcess:
+        made = kind(pool, parent=self._parent, environment=self.environment, name=name, concurrency=concurrency)
+        return self._start(made)
+
+    def bridge(self, name: str = "bridge-1") -> BridgeProcess:
+        return self._start(BridgeProcess(parent=self._parent, environment=self.environment, name=name))
+
+    def stop(self) -> None:
+        for process in self.started:
+            process.kill()
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {process.name}\n{process.log_tail(60)}" for process in self.started)
+
+    def _start[P: AppProcess](self, process: P) -> P:
+        self.started.append(process)
+        process.start()
+        return process
+
+
+@pytest.fixture
+def stack(servers: Servers, postgres: PostgresProcess, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    environment = {"DATABASE_URL": postgres.url_for(str(connection.settings_dict["NAME"]))}
+    with tempfile.TemporaryDirectory(prefix="holdfast-roles-", dir=servers.parent, ignore_cleanup_errors=True) as name:
+        parent = Path(name)
+        parent.chmod(0o755)
+        stack = Stack(parent, environment)
+        try:
+            yield stack
+        finally:
+            sys.stdout.write(stack.logs())
+            stack.stop()
+
+
+def submit(count: int, *, kind: str = "probe.fast", **params: object) -> list[UUID]:
+    """Accepts jobs without hinting them: no sweeper has seen the pools."""
+    requests = [JobRequest(kind, {"tag": str(number), **params}, force=True) for number in range(count)]
+    with dispatch_testing.recording():
+        return [submitted.job.id for submitted in submit_bulk(requests, owner="worker-test")]
+
+
+def hint(job_ids: Sequence[UUID]) -> None:
+    """Hands hints to the broker, as submit and sweeper do."""
+    rows = Job.objects.filter(id__in=job_ids)
+    hints = [
+        Hint(row.id, row.dispatch_gen, row.kind, row.pool, Priority(row.priority), row.request_hash, "", 0)
+        for row in rows
+    ]
+    assert try_dispatch(hints, budget_seconds=5), "Redis did not take the hints"
+
+
+def await_finished(job_ids: Sequence[UUID], *, seconds: float = 30.0) -> None:
+    """Waits until all are SUCCEEDED, and checks that each effect was applied once."""
+
+    def unfinished() -> list[str]:
+        return [f"{row.id} {row.state}" for row in Job.objects.filter(id__in=job_ids).exclude(state="SUCCEEDED")]
+
+    wait_until(lambda: not unfinished(), f"{len(job_ids)} jobs did not finish", seconds=seconds, every=0.05)
+    counts = dict(ProbeCount.objects.filter(job_id__in=job_ids).values_list("job_id", "n"))
+    assert counts == dict.fromkeys(job_ids, 1)
+
+
+def await_running(job_id: UUID, *, seconds: float = 15.0) -> Job:
+    def running() -> Job | None:
+        return Job.objects.filter(id=job_id, state="RUNNING").first()
+
+    found = wait_until(running, "the job was not claimed", seconds=seconds)
+    assert found is not None
+    return found
+
+
+def await_true(check: Callable[[], object], sentence: str, *, seconds: float = 15.0) -> None:
+    wait_until(check, sentence, seconds=seconds, every=0.05)

@@ -1,0 +1,250 @@
+"""Real workers and a real bridge over real servers: what is run, renewed, stopped, handed back and survived."""
+
+import json
+import time
+import urllib.request
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+import redis_topology
+from dispatch import POOLS, messages
+from dispatch import testing as dispatch_testing
+from dispatch.messages import TASK_NAME
+from jobs.cancellation import cancel
+from jobs.models import Job
+from project.celery import app
+from tests.integration.worker.conftest import Stack, await_finished, await_running, await_true, hint, submit
+from tests.servers.postgres import PostgresProcess
+from tests.servers.redis_server import RedisProcess
+from tests.servers.sentinel import SentinelTopology
+from tests.servers.worker import ImpatientWorkerProcess
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+
+
+# -- end to end -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pool", POOLS)
+def test_runs_jobs_from_celery_messages(stack: Stack, redis_server: RedisProcess, pool: str) -> None:
+    stack.worker(pool)
+    jobs = submit(30, kind=f"probe.{pool}")
+    hint(jobs)
+    await_finished(jobs)
+    assert set(Job.objects.values_list("attempt", flat=True)) == {1}
+    with redis_server.client() as client:
+        await_true(lambda: not client.hlen("unacked"), "every message was acknowledged")
+        assert redis_server.denied() == []
+
+
+def test_runs_jobs_from_stream_entries(stack: Stack, redis_server: RedisProcess, settings: Settings) -> None:
+    settings.HOLDFAST = settings.HOLDFAST.model_copy(update={"ndvi_queue_backend": "stream"})
+    dispatch_testing.reset()
+    stack.worker("fast", concurrency=2)
+    bridge = stack.bridge()
+    jobs = submit(200)
+    hint(jobs)
+    await_finished(jobs)
+    with redis_server.client() as client:
+        assert client.xlen(settings.HOLDFAST.ndvi_stream_name) == 0
+    assert bridge.terminate(seconds=5) == 0
+    assert redis_server.denied() == []
+
+
+def test_two_hints_of_one_job_run_it_once(stack: Stack) -> None:
+    stack.worker("fast", concurrency=2)
+    jobs = submit(20, work_ms=20)
+    for _ in range(3):
+        hint(jobs)
+    await_finished(jobs)
+
+
+def test_metrics_of_the_whole_pool_are_served(stack: Stack) -> None:
+    worker = stack.worker("fast", concurrency=2)
+    jobs = submit(10)
+    hint(jobs)
+    await_finished(jobs)
+
+    def claimed() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        values = [float(line.split()[-1]) for line in lines if line.startswith('jobs_claims_total{result="won"}')]
+        return sum(values) == 10
+
+    await_true(claimed, "the worker's /metrics counted ten claims")
+
+
+# -- leases -----------------------------------------------------------------------------------------------------------
+def test_a_job_that_outlasts_its_lease_keeps_it(stack: Stack) -> None:
+    stack.worker("fast", concurrency=1)
+    [job] = submit(1, work_ms=(POOLS["fast"].lease_seconds + 3) * 1000)
+    hint([job])
+    await_running(job)
+    until = time.monotonic() + POOLS["fast"].lease_seconds + 1
+    while time.monotonic() < until:
+        row = Job.objects.get(id=job)
+        assert row.lease_until is None or row.lease_until > timezone.now()
+        time.sleep(0.25)
+    await_finished([job])
+    assert Job.objects.get(id=job).attempt == 1
+
+
+@pytest.mark.parametrize("pool", ["fast", "io"])
+def test_an_attempt_that_lost_its_lease_is_stopped(stack: Stack, pool: str) -> None:
+    stack.worker(pool, concurrency=1)
+    [endless, waiting] = submit(2, kind=f"probe.{pool}", work_ms=600_000)
+    Job.objects.filter(id=waiting).update(params={"tag": "waiting", "work_ms": 0})
+    hint([endless])
+    await_running(endless)
+    time.sleep(POOLS[pool].heartbeat_seconds + 0.5)  # the keeper has seen the lease as its own
+    cancel(endless, owner="worker-test")
+    hint([waiting])
+    await_finished([waiting], seconds=3 * POOLS[pool].heartbeat_seconds)
+    assert Job.objects.get(id=endless).state == "CANCELLED"
+
+
+def test_a_killed_worker_costs_one_lease(stack: Stack) -> None:
+    worker = stack.worker("fast", name="worker-killed", concurrency=2)
+    jobs = submit(2, work_ms=4000)
+    hint(jobs)
+    for job in jobs:
+        await_running(job)
+    worker.kill()
+    stack.worker("fast", concurrency=2)
+
+    def sweep() -> bool:
+        due = list(Job.objects.filter(state="RUNNING", lease_until__lt=timezone.now()).values_list("id", flat=True))
+        if due:
+            hint(due)
+        return not Job.objects.filter(id__in=jobs).exclude(state="SUCCEEDED").exists()
+
+    await_true(sweep, "the jobs of the killed worker finished elsewhere", seconds=30)
+    await_finished(jobs)
+    assert set(Job.objects.values_list("attempt", flat=True)) == {2}
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pool", ["fast", "io"])
+def test_a_warm_stop_finishes_and_acknowledges_what_runs(stack: Stack, redis_server: RedisProcess, pool: str) -> None:
+    worker = stack.worker(pool, concurrency=2)
+    jobs = submit(2, kind=f"probe.{pool}", work_ms=2000)
+    hint(jobs)
+    for job in jobs:
+        await_running(job)
+    assert worker.terminate() == 0
+    await_finished(jobs, seconds=1)
+    with redis_server.client() as client:
+        assert client.hlen("unacked") == 0
+        assert [client.llen(name) for name in messages.ready_lists(pool)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("pool", ["fast", "io"])
+def test_what_outlasts_the_grace_is_handed_back(stack: Stack, pool: str) -> None:
+    worker = stack.worker(pool, name="worker-stops", concurrency=2, kind=ImpatientWorkerProcess)
+    [job] = submit(1, kind=f"probe.{pool}", work_ms=60_000)
+    hint([job])
+    token = await_running(job).lease_token
+    started = time.monotonic()
+    worker.terminate(seconds=10)
+    assert time.monotonic() - started < 8
+    row = Job.objects.get(id=job)
+    assert (row.state, row.attempt) == ("QUEUED", 0)
+    assert row.lease_token > token
+    assert row.next_dispatch_at <= timezone.now()
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+def test_a_message_of_a_newer_release_stays_in_its_queue(stack: Stack, redis_server: RedisProcess) -> None:
+    stack.worker("fast", concurrency=1)
+    with app.connection_for_write() as connection:
+        app.send_task(
+            TASK_NAME, args=("whatever", 1, "new"), queue="fast", priority=3, headers={"v": "2"}, connection=connection
+        )
+    jobs = submit(3)
+    hint(jobs)
+    await_finished(jobs)
+    time.sleep(1.5)
+    with redis_server.client() as client:
+
+        def kept() -> bool:
+            ready = [raw for name in messages.ready_lists("fast") for raw in client.lrange(name, 0, -1)]
+            waiting = [json.loads(raw)[0] for raw in client.hvals("unacked")]
+            return [
+                json.loads(m)["headers"]["v"] if isinstance(m, str) else m["headers"]["v"] for m in ready + waiting
+            ] == ["2"]
+
+        await_true(kept, "the message was kept")
+
+
+# -- Redis and Postgres away ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pool", ["fast", "io"])
+def test_goes_on_by_itself_when_redis_is_back(stack: Stack, redis_server: RedisProcess, pool: str) -> None:
+    worker = stack.worker(pool, concurrency=2)
+    jobs = submit(4, kind=f"probe.{pool}", work_ms=1500)
+    hint(jobs)
+    await_running(jobs[0])
+    redis_server.kill()
+    time.sleep(3)
+    redis_server.start()
+    more = submit(5, kind=f"probe.{pool}")
+    dispatch_testing.reset()
+    hint(more)
+    await_finished(more, seconds=10)
+    assert worker.running
+
+
+def test_goes_on_by_itself_when_redis_thaws(stack: Stack, redis_server: RedisProcess) -> None:
+    worker = stack.worker("fast", concurrency=2)
+    redis_server.freeze()
+    time.sleep(4)
+    redis_server.thaw()
+    jobs = submit(5)
+    dispatch_testing.reset()
+    hint(jobs)
+    await_finished(jobs, seconds=15)
+    assert worker.running
+
+
+def test_follows_a_failover(stack: Stack, sentinel: SentinelTopology, settings: Settings) -> None:
+    """All slots are busy when the primary dies, so that every acknowledgement fails: stock kombu waits for ever."""
+    stack.environment |= {"REDIS_URL": sentinel.url, "REDIS_PASSWORD": ""}
+    settings.REDIS_TOPOLOGY = redis_topology.parse(sentinel.url)
+    dispatch_testing.reset()
+    worker = stack.worker("fast", concurrency=2)
+    busy = submit(2, work_ms=1500)
+    hint(busy)
+    for job in busy:
+        await_running(job)
+    old = sentinel.primary
+    old.kill()
+    await_finished(busy, seconds=10)
+    sentinel.await_new_primary(old)
+    jobs = submit(6)
+    dispatch_testing.reset()
+    hint(jobs)
+    await_finished(jobs, seconds=15)
+    assert worker.running
+    with sentinel.primary.client() as client:
+        await_true(lambda: not client.hlen("unacked"), "acknowledgements of before the failover were told after it")
+
+
+def test_keeps_its_hints_while_postgres_is_frozen(stack: Stack, postgres: PostgresProcess) -> None:
+    worker = stack.worker("fast", concurrency=2)
+    jobs = submit(5)
+    postgres.freeze()
+    try:
+        hint_without_reading(jobs)
+        time.sleep(4)
+        assert time.time() - worker.heartbeat_file.stat().st_mtime < 5
+    finally:
+        postgres.thaw()
+    await_finished(jobs, seconds=30)
+    assert worker.running
+
+
+def hint_without_reading(job_ids: list[UUID]) -> None:
+    from dispatch import Hint, Priority, try_dispatch
+
+    hints = [Hint(job, 1, "probe.fast", "fast", Priority.NORMAL, "", "", 0) for job in job_ids]
+    assert try_dispatch(hints, budget_seconds=5)

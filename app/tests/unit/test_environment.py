@@ -1,0 +1,88 @@
+"""The environment reports every problem at once and gives away no secret."""
+
+from pathlib import Path
+
+import pytest
+
+from project.env import Deployment, EnvironmentInvalid, QueueBackend, load
+
+GOOD = {
+    "DJANGO_SECRET_KEY": "k" * 40,
+    "DATABASE_URL": "postgresql://app:secret@postgres:5432/holdfast",
+    "REDIS_URL": "redis://redis-1:6379/0",
+}
+
+
+def report(environ: dict[str, str]) -> str:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        load(environ)
+    return str(caught.value)
+
+
+def test_loads_with_the_least_that_is_needed() -> None:
+    environment = load(GOOD)
+    assert environment.holdfast_environment is Deployment.PRODUCTION
+    assert environment.ndvi_queue_backend is QueueBackend.CELERY
+
+
+def test_names_ten_wrong_variables_at_once() -> None:
+    wrong = {
+        "DJANGO_SECRET_KEY": "short",
+        "REDIS_URL": "redis-sentinel://s1:26379/holdfast/0",
+        "NDVI_QUEUE_BACKEND": "rabbit",
+        "DISPATCH_WINDOW": "many",
+        "NDVI_STREAM_BATCH_SIZE": "0",
+        "LOG_LEVEL": "LOUD",
+        "RETENTION_DAYS": "-1",
+        "WEB_THREADS": "1",
+        "NDVI_UPSTREAM_URL": "ftp://scenes",
+    }
+    text = report(wrong)
+    assert text.startswith("10 problem(s)")
+    for name in [*wrong, "DATABASE_URL"]:
+        assert f"- {name}:" in text, f"{name} is not in the report:\n{text}"
+
+
+def test_a_wrong_scheme_names_the_right_one() -> None:
+    assert "redis+sentinel://" in report(GOOD | {"REDIS_URL": "redis-sentinel://s1:26379/holdfast/0"})
+
+
+def test_a_report_never_shows_a_secret() -> None:
+    text = report(GOOD | {"DJANGO_SECRET_KEY": "tooshort-sesame", "REDIS_URL": "http://app:open-sesame@redis"})
+    assert "sesame" not in text
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("f" * 40 + "\n")
+    environ = {name: value for name, value in GOOD.items() if name != "DJANGO_SECRET_KEY"}
+    environment = load(environ | {"DJANGO_SECRET_KEY_FILE": str(secret)})
+    assert environment.django_secret_key.get_secret_value() == "f" * 40
+
+
+def test_a_missing_secret_file_names_the_command_that_writes_it() -> None:
+    environ = {name: value for name, value in GOOD.items() if name != "DJANGO_SECRET_KEY"}
+    text = report(environ | {"DJANGO_SECRET_KEY_FILE": "/nonexistent/key"})
+    assert "DJANGO_SECRET_KEY_FILE" in text
+    assert "make up" in text
+
+
+def test_a_value_and_its_file_together_are_refused() -> None:
+    assert "not both" in report(GOOD | {"DJANGO_SECRET_KEY_FILE": "/run/secrets/django_secret_key"})
+
+
+def test_the_database_url_is_composed_from_its_parts() -> None:
+    environ = {name: value for name, value in GOOD.items() if name != "DATABASE_URL"}
+    parts = {"POSTGRES_HOST": "db", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": "a/b@c", "POSTGRES_DB": "n"}
+    assert load(environ | parts).database_url.get_secret_value() == "postgresql://u:a%2Fb%40c@db:5432/n"
+
+
+def test_placeholders_are_refused_outside_tests() -> None:
+    placeholder = "change-me-" * 4
+    assert "placeholder" in report(GOOD | {"DJANGO_SECRET_KEY": placeholder})
+    loaded = load(GOOD | {"DJANGO_SECRET_KEY": placeholder, "HOLDFAST_ENVIRONMENT": "test"})
+    assert loaded.holdfast_environment is Deployment.TEST
+
+
+def test_rows_are_kept_at_least_as_long_as_their_results() -> None:
+    assert "DEDUP_DAYS" in report(GOOD | {"RETENTION_DAYS": "60", "DEDUP_DAYS": "30"})

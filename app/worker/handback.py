@@ -1,0 +1,61 @@
+"""The end of a stop: what has not finished when the grace is nearly over is handed back, so that no job waits for a
+lease. Correctness never depends on it: a SIGKILL instead costs one lease.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import Final
+
+import structlog
+from django.db import connections
+
+import postgres_deadline
+from dispatch.pools import Pool, Shape
+from jobs import claim
+from worker import activity
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds a warm stop may take. Compose kills after stop_grace_period (30 s); the rest is for the hand-back.
+WARM_STOP_SECONDS: Final = 25.0
+#: Seconds the hand-back's transaction may take.
+HAND_BACK_SECONDS: Final = 3.0
+
+
+def leave_in_time(*, instance: str, pool: Pool, leave: Callable[[int], None] = os._exit) -> Thread:
+    """Starts the watch over a warm stop that has begun. It ends with the process, or ends the process."""
+
+    def watch() -> None:
+        time.sleep(WARM_STOP_SECONDS)
+        hand_back(instance=instance, pool=pool)
+        leave(0)
+
+    thread = Thread(target=watch, name="hand-back", daemon=True)
+    thread.start()
+    return thread
+
+
+def hand_back(*, instance: str, pool: Pool) -> None:
+    """Stops what still runs and makes its jobs due now. Never raises."""
+    running = dict(activity.running_requests())
+    for job in activity.leaked(running, pool):
+        # Its attempt has failed and must count: handed back, a job that hangs would hang worker after worker.
+        del running[job]
+    if pool.shape is Shape.PREFORK:
+        for request in running.values():
+            # A child that lived on would only be refused at its fence.
+            with suppress(ProcessLookupError, TypeError):
+                os.kill(request.worker_pid, signal.SIGKILL)
+    try:
+        with postgres_deadline.deadline(HAND_BACK_SECONDS):
+            count = claim.hand_back(list(running), instance)
+    except Exception as error:  # the process ends either way; the leases run out
+        _log.warning("unfinished jobs were not handed back", error=repr(error), running=len(running))
+    else:
+        _log.info("unfinished jobs handed back", jobs=count, running=len(running))
+    finally:
+        connections.close_all()

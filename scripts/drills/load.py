@@ -1,0 +1,118 @@
+"""Requests at a fixed rate, whatever the answers do: a slow server must not slow down who measures it."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final
+
+#: Seconds after which a request without an answer counts as failed; above every limit that the drills check.
+ANSWER_SECONDS: Final = 15.0
+
+#: Requests that may wait at once, as seconds of load.
+_OVERLAP_SECONDS: Final = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request's fate."""
+
+    index: int
+    sent: float  #: seconds on the clock of time.monotonic
+    seconds: float  #: from sending to the last byte
+    late: float  #: seconds behind schedule when it was sent: the load generator's own fault
+    status: int  #: 0 = no answer
+    retry_after: str = ""
+    body: bytes = b""
+
+    @property
+    def job_id(self) -> str:
+        """The id in an accepting answer, else ""."""
+        return str(json.loads(self.body).get("id", "")) if self.status in (200, 202) else ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: host, port, and the headers each carries."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str, bytes]:
+        """One request on its own connection: status (0 = none), Retry-After, body."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SECONDS)
+        try:
+            payload = json.dumps(body).encode() if body is not None else None
+            connection.request(method, path, payload, {**self.headers, "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Retry-After", ""), answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, "", str(error).encode()
+        finally:
+            connection.close()
+
+
+class Load:
+    """`count` posts of `make_body(index)` at `rate` a second. Start it, do something to the stack, join it."""
+
+    def __init__(
+        self, target: Target, path: str, *, make_body: Callable[[int], Mapping[str, Any]], count: int, rate: float
+    ) -> None:
+        self.count = count
+        self.answers: list[Answer] = []
+        self._target, self._path, self._make_body, self._rate = target, path, make_body, rate
+        self._next = 0
+        self._lock = threading.Lock()
+        self._started = 0.0
+        workers = min(count, ceil(rate * _OVERLAP_SECONDS))
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> list[Answer]:
+        """Wait for the last answer; all of them, in the order of sending."""
+        for thread in self._threads:
+            thread.join(timeout=self.count / self._rate + 4 * ANSWER_SECONDS)
+        return sorted(self.answers, key=lambda answer: answer.index)
+
+    def wait_for(self, index: int) -> None:
+        """Return when request `index` is due."""
+        time.sleep(max(0.0, self._started + index / self._rate - time.monotonic()))
+
+    def _work(self) -> None:
+        while (index := self._take()) is not None:
+            self.wait_for(index)
+            sent = time.monotonic()
+            status, retry_after, body = self._target.send("POST", self._path, self._make_body(index))
+            late = sent - self._started - index / self._rate
+            answer = Answer(index, sent, time.monotonic() - sent, late, status, retry_after, body)
+            with self._lock:
+                self.answers.append(answer)
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._next >= self.count:
+                return None
+            self._next += 1
+            return self._next - 1
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed; 0 for none."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def spread(answers: Sequence[Answer]) -> str:
+    """Latencies in one phrase."""
+    seconds = [answer.seconds for answer in answers]
+    p50, p99 = percentile(seconds, 0.5) * 1000, percentile(seconds, 0.99) * 1000
+    late = percentile([answer.late for answer in answers], 0.99) * 1000
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {max(seconds, default=0) * 1000:.0f} ms (sent {late:.0f} ms late)"

@@ -1,0 +1,44 @@
+"""Runs a command inside the test image, on a copy of the working tree, without a network.
+
+The tree is mounted read-only and copied to tmpfs first: what runs sees one moment of it, may write beside it, and the
+unprivileged user can read it however closed the clone is. The servers that tests spawn listen on loopback.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+#: Never copied: secrets, tools, history and what other runs left.
+_LEFT_BEHIND: Final = (
+    ".git",
+    ".env",
+    "secrets",
+    ".state",
+    ".tools",
+    ".venv",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+)
+
+#: The user of the application image; Postgres refuses to run as root.
+_USER: Final = 10001
+
+_COPY: Final = "/tmp/tree"  # noqa: S108 - inside the container, where nobody else is
+
+#: tmpfs: data of throw-away servers. Fsync to a container's own layer takes tens of milliseconds.
+_TMPFS: Final = "/tmp:exec,mode=1777,size=3g"  # noqa: S108
+
+
+def argv(root: Path, image: str, command: Sequence[str], *, folder: str = "app", name: str) -> list[str]:
+    """`docker run` of `command` in `folder` of the copied tree."""
+    excluded = " ".join(f"--exclude=./{item} --exclude={item}" for item in _LEFT_BEHIND)
+    script = (
+        f"mkdir {_COPY} && tar -C /source {excluded} -cf - . | tar -C {_COPY} --no-same-owner -xf - "
+        f"&& chown -R {_USER}:{_USER} {_COPY} && chmod -R u+rwX {_COPY} && cd {_COPY}/{folder} "
+        f"&& exec setpriv --reuid={_USER} --regid={_USER} --clear-groups -- {shlex.join(command)}"
+    )
+    options = ["--rm", "--init", "--name", name, "--network", "none", "--tmpfs", _TMPFS, "--shm-size", "256m"]
+    options += ["--volume", f"{root}:/source:ro", "--env", "PYTHONDONTWRITEBYTECODE=1"]
+    return ["docker", "run", *options, image, "sh", "-ec", script]

@@ -1,0 +1,77 @@
+"""Short runs of the two outage drills, in both topologies; `make drill` runs them at full length and judges times."""
+
+import os
+import unittest
+from typing import ClassVar
+
+from scripts.drills import accepts_without_redis, postgres_outage
+from scripts.stack.errors import StackError
+from scripts.tests.stack import surroundings
+from scripts.tests.stack.surroundings import Surroundings
+
+JOBS = int(os.environ.get("JOBS") or 300)
+RATE = float(os.environ.get("RATE") or 50)
+OUTAGE_SECONDS = 10.0
+
+
+class Outages:
+    """What both topologies share; unittest collects the two classes below."""
+
+    topology: ClassVar[str]
+    stack: ClassVar[Surroundings]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.stack = surroundings.create(topology=cls.topology)
+        try:
+            cls.stack.up()
+        except StackError:
+            cls.stack.remove()
+            raise
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.stack.remove()
+
+    def accept_without_redis(self, fault: str) -> int:
+        return accepts_without_redis.run(self.stack.stack, fault=fault, jobs=JOBS, rate=RATE, judges_time=False)
+
+    def refuse_without_postgres(self, fault: str) -> int:
+        stack = self.stack.stack
+        return postgres_outage.run(stack, fault=fault, rate=RATE, seconds=OUTAGE_SECONDS, judges_time=False)
+
+
+class OutagesBesideSentinels(Outages, unittest.TestCase):
+    topology = "sentinel"
+
+    def tearDown(self) -> None:
+        self.stack.await_whole()
+
+    def test_accepts_while_redis_is_stopped(self) -> None:
+        self.assertEqual(self.accept_without_redis("stopped"), 0)
+
+    def test_accepts_while_redis_is_frozen(self) -> None:
+        self.assertEqual(self.accept_without_redis("paused"), 0)
+
+    def test_accepts_while_redis_and_sentinels_are_frozen(self) -> None:
+        self.assertEqual(self.accept_without_redis("all-paused"), 0)
+
+    def test_refuses_quickly_while_postgres_is_stopped(self) -> None:
+        self.assertEqual(self.refuse_without_postgres("stopped"), 0)
+
+    def test_refuses_quickly_while_postgres_is_frozen(self) -> None:
+        self.assertEqual(self.refuse_without_postgres("paused"), 0)
+
+
+class OutagesOfALoneRedis(Outages, unittest.TestCase):
+    topology = "standalone"
+
+    def test_accepts_while_redis_is_stopped(self) -> None:
+        self.assertEqual(self.accept_without_redis("stopped"), 0)
+
+    def test_accepts_while_redis_is_frozen(self) -> None:
+        self.assertEqual(self.accept_without_redis("paused"), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,132 @@
+#!/bin/sh
+# Starts one Redis node: renders its ACL and configuration, decides whom it follows, becomes redis-server.
+#
+# REDIS_ADDRESS        this node's own address
+# REDIS_FIRST_PRIMARY  address that leads when nobody remembers anything
+# REDIS_SENTINELS      addresses of the Sentinels, space-separated; empty = standalone, this node leads
+# REDIS_PRIMARY_NAME   what the Sentinels call the primary
+set -eu
+umask 077
+# shellcheck source=services/redis/rendering.sh
+. /opt/holdfast/rendering.sh
+
+readonly CONFIGURATION=/data/node.conf # Sentinel makes Redis rewrite it: the role that this node had is on its volume
+readonly DISCOVERY_SECONDS=5
+readonly PRIMARY_SECONDS=5
+readonly BY_SENTINELS='the Sentinels agree'
+readonly DEFAULT_MAXMEMORY=333mb
+
+# ask <Sentinel> <command...>: its answer, or nothing within a second.
+ask() {
+    sentinel=$1
+    shift
+    REDISCLI_AUTH=$replication_password timeout 1 redis-cli --user replication -h "$sentinel" -p 26379 \
+        SENTINEL "$@" 2>/dev/null || :
+}
+
+# of_each <function>: its output for every Sentinel, all asked at once.
+of_each() {
+    for one in $REDIS_SENTINELS; do
+        "$1" "$one" &
+    done
+    wait
+}
+
+opinion() {
+    ask "$1" GET-MASTER-ADDR-BY-NAME "$REDIS_PRIMARY_NAME" | grep -E '^[0-9]+(\.[0-9]+){3}$'
+}
+
+# view <Sentinel>: `up` when it is connected to the primary and calls it down in no way, else `down`; nothing when the
+# Sentinel does not answer.
+view() {
+    state=$(ask "$1" MASTER "$REDIS_PRIMARY_NAME")
+    [ -n "$state" ] || return 0
+    if printf '%s\n' "$state" | grep -qx master; then echo up; else echo down; fi
+}
+
+# agreed: the address that at least two Sentinels name, or nothing.
+agreed() {
+    of_each opinion | sort | uniq -d | head -n 1
+}
+
+# recorded: the primary by this node's own record, in today's subnet, or nothing.
+recorded() {
+    [ -f "$CONFIGURATION" ] || return 0
+    followed=$(sed -n 's/^\(replicaof\|slaveof\) \([0-9.]*\) .*/\2/p' "$CONFIGURATION" | tail -n 1)
+    if [ -n "$followed" ]; then
+        printf '%s' "${REDIS_ADDRESS%.*}.${followed##*.}"
+    else
+        printf '%s' "$REDIS_ADDRESS"
+    fi
+}
+
+time_is_left() {
+    [ "$(date +%s)" -lt "$deadline" ]
+}
+
+# find_primary: sets primary and source.
+find_primary() {
+    while time_is_left; do
+        primary=$(agreed) source=$BY_SENTINELS
+        [ -z "$primary" ] || return 0
+        sleep 0.2
+    done
+    primary=$(recorded) source='no two Sentinels agreed, its own volume says so'
+    [ -z "$primary" ] || return 0
+    primary=$REDIS_FIRST_PRIMARY source='first start'
+}
+
+# primary_is_up: it answers anything and then, where Sentinels agreed, at least two see it and none that answers misses
+# it (a peer believes its "down" for 5 s). In this order: a Sentinel is `connected` for a moment before it is refused.
+primary_is_up() {
+    timeout 1 redis-cli -h "$primary" PING 2>&1 | grep -qE 'PONG|NOAUTH|LOADING|MASTERDOWN' || return 1
+    [ "$source" = "$BY_SENTINELS" ] || return 0
+    views=$(of_each view | sort | uniq -c | tr -s ' \n' ' ')
+    [ "$views" = ' 2 up ' ] || [ "$views" = ' 3 up ' ]
+}
+
+# At a cold start the old leader goes first. A Sentinel that starts before Redis calls everybody down after its first
+# second, and a replica that is up in that moment is elected though the primary is up as well: so no replica may be up
+# until the Sentinels see the primary. It has a time of its own: on a busy host the look-up may have used up the first.
+await_primary() {
+    deadline=$(($(date +%s) + PRIMARY_SECONDS))
+    while time_is_left; do
+        ! primary_is_up || return 0
+        sleep 0.2
+    done
+    say "starts without its primary: $primary is not up after $PRIMARY_SECONDS s"
+}
+
+# maxmemory: 65 % of the container's memory limit (cgroup v2 or v1), in bytes.
+maxmemory() {
+    limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || :)
+    case $limit in
+        '' | *[!0-9]* | ?????????????*) printf '%s' "$DEFAULT_MAXMEMORY" ;; # none, `max`, or beyond any real limit
+        *) printf '%s' $((limit * 65 / 100)) ;;
+    esac
+}
+
+render_configuration() {
+    printf 'include /usr/local/etc/redis/redis.conf\naclfile /run/holdfast/users.acl\nmaxmemory %s\n' "$(maxmemory)"
+    [ -n "${REDIS_SENTINELS:-}" ] || return 0
+    printf 'include /usr/local/etc/redis/replicated.conf\nreplica-announce-ip %s\n' "$REDIS_ADDRESS"
+    printf 'masterauth %s\n' "$(quoted "$replication_password")"
+    [ "$primary" = "$REDIS_ADDRESS" ] || printf 'replicaof %s 6379\n' "$primary"
+}
+
+render_acl /usr/local/etc/redis/users.acl.template /run/holdfast/users.acl
+if [ -n "${REDIS_SENTINELS:-}" ]; then
+    replication_password=$(secret replication)
+    deadline=$(($(date +%s) + DISCOVERY_SECONDS))
+    find_primary
+    if [ "$primary" = "$REDIS_ADDRESS" ]; then
+        say "leads: $source"
+    else
+        say "follows $primary: $source"
+        await_primary
+    fi
+fi
+render_configuration >"$CONFIGURATION.new"
+mv "$CONFIGURATION.new" "$CONFIGURATION"
+# Nothing may stand between init and Redis: TERM has to reach it.
+exec redis-server "$CONFIGURATION"
