@@ -125,7 +125,7 @@ def _credentials(userinfo: str, *, what: str) -> tuple[str | None, str | None]:
 def _address(text: str, *, default_port: int) -> Address:
     host, port = _host_and_port(text.strip())
     if not host:
-        raise RedisUrlError(f"host: missing in {_shown(text)}; write host:port, e.g. 172.30.92.11:{default_port}")
+        raise RedisUrlError(f"host: missing in {_shown(text)}; write host:port, e.g. 10.92.92.11:{default_port}")
     return host, _port(port, default=default_port)
 
 

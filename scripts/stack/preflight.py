@@ -158,8 +158,8 @@ def subnet_problems(prefix: str, project: str, found: Host, env_file: str) -> li
     routes = [route for route in found.routes if route.subnet not in of_networks]
     wanted = subnet_of(prefix)
     if wanted is None:
-        what = f"SUBNET_PREFIX={prefix} is not three bytes of an address, such as 172.30.92."
-        return [Problem(what, _setting("SUBNET_PREFIX", "172.30.92", env_file))]
+        what = f"SUBNET_PREFIX={prefix} is not three bytes of an address, such as 10.92.92."
+        return [Problem(what, _setting("SUBNET_PREFIX", "10.92.92", env_file))]
     clashes = [f"Docker network {one.name} ({one.subnet})" for one in others if one.subnet.overlaps(wanted)]
     clashes += [f"the route {one.subnet} on {one.name}" for one in routes if one.subnet.overlaps(wanted)]
     if not clashes:
@@ -172,7 +172,7 @@ def subnet_problems(prefix: str, project: str, found: Host, env_file: str) -> li
 def free_prefix(taken: Iterable[IPv4Network]) -> str:
     """First three bytes of a /24 that overlaps none of `taken`."""
     taken = list(taken)
-    candidates = (f"{start}.{third}" for start in ("172.30", "10.92", "192.168") for third in range(92, 256))
+    candidates = (f"{start}.{third}" for start in ("10.92", "10.93", "172.30") for third in range(92, 256))
     for prefix in candidates:
         if not any(one.overlaps(IPv4Network(f"{prefix}.0/24")) for one in taken):
             return prefix

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from redis_topology import RedisUrlError, Sentinel, Standalone, parse
 
-SENTINELS = "172.30.92.21:26379,172.30.92.22:26379,172.30.92.23:26379"
+SENTINELS = "10.92.92.21:26379,10.92.92.22:26379,10.92.92.23:26379"
 
 #: Anything a secret can hold. Surrogates are no text; NUL is refused by no one and useful to nobody.
 SECRETS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
@@ -60,7 +60,7 @@ def test_sentinel_url_of_the_stack_is_taken_with_passwords_from_beside_it() -> N
     url = f"redis+sentinel://app@{SENTINELS}/holdfast/0?sentinel_username=app"
     parsed = parse(url, password="one", sentinel_password="two")
     assert parsed == Sentinel(
-        sentinels=(("172.30.92.21", 26379), ("172.30.92.22", 26379), ("172.30.92.23", 26379)),
+        sentinels=(("10.92.92.21", 26379), ("10.92.92.22", 26379), ("10.92.92.23", 26379)),
         primary_name="holdfast",
         username="app",
         password="one",

@@ -22,7 +22,7 @@ from scripts.stack.waiting import wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = os.environ.get("HOLDFAST_TEST_PROJECT", "holdfast-test")
-SUBNET_PREFIX: Final = os.environ.get("HOLDFAST_TEST_SUBNET_PREFIX", "172.30.94")
+SUBNET_PREFIX: Final = os.environ.get("HOLDFAST_TEST_SUBNET_PREFIX", "10.92.94")
 PORTS: Final = {
     "WEB_PORT": "18200",
     "PROMETHEUS_PORT": "18290",

@@ -12,7 +12,7 @@ from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
 
 EXAMPLE = (
-    "COMPOSE_PROJECT_NAME=holdfast\nMODE=celery\nTOPOLOGY=sentinel\nSUBNET_PREFIX=172.30.92\n# REDIS_IMAGE=redis:8\n"
+    "COMPOSE_PROJECT_NAME=holdfast\nMODE=celery\nTOPOLOGY=sentinel\nSUBNET_PREFIX=10.92.92\n# REDIS_IMAGE=redis:8\n"
 )
 
 

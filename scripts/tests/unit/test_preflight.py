@@ -97,24 +97,24 @@ class Decisions(unittest.TestCase):
         self.assertEqual(problems[0].fix, "export WEB_PORT=8001")
 
     def test_a_subnet_of_another_network_is_named_with_a_free_one(self) -> None:
-        other = Network("office", IPv4Network("172.30.0.0/16"), "office")
-        problems = preflight.subnet_problems("172.30.92", "holdfast", replace(HOST, networks=(other,)), ".env")
-        self.assertIn("Docker network office (172.30.0.0/16)", problems[0].what)
+        other = Network("office", IPv4Network("10.92.0.0/16"), "office")
+        problems = preflight.subnet_problems("10.92.92", "holdfast", replace(HOST, networks=(other,)), ".env")
+        self.assertIn("Docker network office (10.92.0.0/16)", problems[0].what)
         self.assertIn("SUBNET_PREFIX=10.92.92", problems[0].fix)
 
     def test_our_own_network_and_its_route_are_no_clash(self) -> None:
-        subnet = IPv4Network("172.30.92.0/24")
+        subnet = IPv4Network("10.92.92.0/24")
         ours = replace(HOST, networks=(Network("x", subnet, "holdfast"),), routes=(Network("br-1", subnet),))
-        self.assertEqual(preflight.subnet_problems("172.30.92", "holdfast", ours, ".env"), [])
+        self.assertEqual(preflight.subnet_problems("10.92.92", "holdfast", ours, ".env"), [])
 
     def test_a_vpn_route_is_a_clash(self) -> None:
         found = replace(HOST, routes=(Network("tun0", IPv4Network("172.16.0.0/12")),))
-        problems = preflight.subnet_problems("172.30.92", "holdfast", found, ".env")
+        problems = preflight.subnet_problems("10.92.92", "holdfast", found, ".env")
         self.assertIn("tun0", problems[0].what)
 
     def test_a_prefix_that_is_no_address_is_refused(self) -> None:
-        self.assertEqual(len(preflight.subnet_problems("172.30", "holdfast", HOST, ".env")), 1)
-        self.assertEqual(len(preflight.subnet_problems("172.30.300", "holdfast", HOST, ".env")), 1)
+        self.assertEqual(len(preflight.subnet_problems("10.92", "holdfast", HOST, ".env")), 1)
+        self.assertEqual(len(preflight.subnet_problems("10.92.300", "holdfast", HOST, ".env")), 1)
 
     def test_cpu_limits_above_the_engine_count_are_named(self) -> None:
         problems = preflight.cpu_problems({"WEB_CPUS": "4", "LOOP_CPUS": "0.5", "OTHER": "9"}, 2, ".env")
