@@ -100,7 +100,7 @@ class Decisions(unittest.TestCase):
         other = Network("office", IPv4Network("10.92.0.0/16"), "office")
         problems = preflight.subnet_problems("10.92.92", "holdfast", replace(HOST, networks=(other,)), ".env")
         self.assertIn("Docker network office (10.92.0.0/16)", problems[0].what)
-        self.assertIn("SUBNET_PREFIX=10.92.92", problems[0].fix)
+        self.assertIn("SUBNET_PREFIX=10.93.92", problems[0].fix)
 
     def test_our_own_network_and_its_route_are_no_clash(self) -> None:
         subnet = IPv4Network("10.92.92.0/24")
@@ -108,7 +108,7 @@ class Decisions(unittest.TestCase):
         self.assertEqual(preflight.subnet_problems("10.92.92", "holdfast", ours, ".env"), [])
 
     def test_a_vpn_route_is_a_clash(self) -> None:
-        found = replace(HOST, routes=(Network("tun0", IPv4Network("172.16.0.0/12")),))
+        found = replace(HOST, routes=(Network("tun0", IPv4Network("10.0.0.0/8")),))
         problems = preflight.subnet_problems("10.92.92", "holdfast", found, ".env")
         self.assertIn("tun0", problems[0].what)
 
