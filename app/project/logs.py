@@ -64,6 +64,8 @@ def dict_config(*, level: str = "INFO", log_format: str = "json") -> dict[str, A
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             **{name: {"level": "WARNING"} for name in QUIET_LOGGERS},
+            # Repeats every 4xx that the client was told; 5xx stay.
+            "django.request": {"level": "ERROR"},
             # gunicorn gives these handlers of their own; the root's is enough.
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},

@@ -4,6 +4,7 @@
 """
 
 import base64
+import difflib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,14 @@ def documented_defaults(example: str) -> dict[str, str]:
     """The defaults that the example shows in comments (`# NAME=value`)."""
     matches = (_DOCUMENTED.match(line) for line in example.splitlines())
     return {match["name"]: match["value"] for match in matches if match}
+
+
+def misspelt(values: Iterable[str], example: str) -> dict[str, str]:
+    """Names that the example does not know but that look like one of its own -> that one. Others may be a fork's."""
+    known = {*parse(example), *documented_defaults(example)}
+    known |= {f"{name}_FILE" for name in known}
+    close = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.85) for name in values if name not in known}
+    return {name: matches[0] for name, matches in close.items() if matches}
 
 
 def first_version(example: str, *, given: Mapping[str, str], make_secret: Callable[[str], str] = new_secret) -> str:

@@ -160,6 +160,9 @@ def subnet_problems(prefix: str, project: str, found: Host, env_file: str) -> li
     if wanted is None:
         what = f"SUBNET_PREFIX={prefix} is not three bytes of an address, such as 10.92.92."
         return [Problem(what, _setting("SUBNET_PREFIX", "10.92.92", env_file))]
+    if not wanted.is_private:
+        what = f"SUBNET_PREFIX={prefix} is public: containers could not reach whoever owns those addresses."
+        return [Problem(what, _setting("SUBNET_PREFIX", "10.92.92", env_file))]
     clashes = [f"Docker network {one.name} ({one.subnet})" for one in others if one.subnet.overlaps(wanted)]
     clashes += [f"the route {one.subnet} on {one.name}" for one in routes if one.subnet.overlaps(wanted)]
     if not clashes:

@@ -1,6 +1,7 @@
 """`up`: preflight, images, secrets, containers, one real job, URLs."""
 
 import argparse
+import os
 from typing import Final
 
 from scripts.stack import console, deployment, env_file, images, preflight, processes, services, start_record
@@ -13,6 +14,10 @@ from scripts.stack.toolbox import Toolbox
 
 #: Seconds until every service has to be healthy; a cold start measured below 60.
 WAIT_SECONDS: Final = 240
+
+#: What the shell exported for these at the first start is kept in `.env`: a later command of another shell would
+#: otherwise mean another stack. MODE and TOPOLOGY are remembered with every start.
+KEPT: Final = ("COMPOSE_PROJECT_NAME", "SUBNET_PREFIX", "PUBLISH_ADDRESS", *preflight.PORTS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +71,14 @@ def _with_secrets(stack: Stack) -> Stack:
     if not stack.env_path.exists() and not kept:
         _refuse_foreign_data(stack)
     if sentence := env_file.ensure(
-        stack.env_path, example, make_secret=lambda name: kept.get(name) or env_file.new_secret(name)
+        stack.env_path,
+        example,
+        given={name: os.environ[name] for name in KEPT if os.environ.get(name)},
+        make_secret=lambda name: kept.get(name) or env_file.new_secret(name),
     ):
         console.say(sentence)
+    for name, meant in env_file.misspelt(env_file.parse(stack.env_path.read_text()), example.read_text()).items():
+        console.warn(f"{stack.env_path}: nothing reads {name}. Did you mean {meant}?")
     fresh = deployment.load(stack.root, env_path=stack.env_path).with_images(stack.state)
     env_file.write_secret_files(fresh.values, names, fresh.secrets_dir)
     return fresh

@@ -116,6 +116,10 @@ class Decisions(unittest.TestCase):
         self.assertEqual(len(preflight.subnet_problems("10.92", "holdfast", HOST, ".env")), 1)
         self.assertEqual(len(preflight.subnet_problems("10.92.300", "holdfast", HOST, ".env")), 1)
 
+    def test_a_public_prefix_is_refused(self) -> None:
+        problems = preflight.subnet_problems("8.8.8", "holdfast", HOST, ".env")
+        self.assertIn("SUBNET_PREFIX=8.8.8 is public", problems[0].what)
+
     def test_cpu_limits_above_the_engine_count_are_named(self) -> None:
         problems = preflight.cpu_problems({"WEB_CPUS": "4", "LOOP_CPUS": "0.5", "OTHER": "9"}, 2, ".env")
         self.assertEqual([problem.what for problem in problems], ["WEB_CPUS=4 is more than the Engine's 2 CPUs."])
