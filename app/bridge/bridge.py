@@ -4,8 +4,6 @@ Publish, acknowledge and delete are one transaction, so an entry is either pendi
 after a crash is a duplicate that the claim suppresses.
 """
 
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,10 +23,6 @@ _log = structlog.get_logger(__name__)
 
 #: Deliveries after which an entry is taken for one that kills the bridge.
 POISON_DELIVERIES: Final = 10
-
-#: The dead-letter stream is an announcement and is trimmed; the letters are rows in Postgres.
-DEAD_LETTER_STREAM_ENTRIES: Final = 10_000
-DEAD_LETTER_PAYLOAD_BYTES: Final = 4096
 
 
 @dataclass(slots=True)
@@ -51,9 +45,8 @@ class _Sorted:
 class Bridge:
     """Runs rounds. One instance per process; errors of Redis and Postgres come out of `run_once`."""
 
-    def __init__(self, group: ConsumerGroup, *, dead_letter_stream: str) -> None:
+    def __init__(self, group: ConsumerGroup) -> None:
         self._group = group
-        self._dead_letter_stream = dead_letter_stream
         self._batch: list[Entry] = []  #: read and not done: a refused transaction changed nothing
 
     def run_once(self, *, block_ms: int) -> Round:
@@ -82,25 +75,13 @@ class Bridge:
         ended = [entry.id for entry, _ in sorted_.hints] + [entry.id for entry, _, _ in sorted_.dead]
         if not ended:
             return
-        commands: list[Command] = [
-            *messages.render(wanted),
-            *(self._announcement(entry, reason) for entry, reason, _ in sorted_.dead),
-            *self._group.acknowledgement(ended),
-        ]
+        commands: list[Command] = [*messages.render(wanted), *self._group.acknowledgement(ended)]
         try:
             execute(self._group.client, commands)
         except (exceptions.ConnectionError, exceptions.TimeoutError):
             self._batch = []
             self._group.reread_own_pending()
             raise
-
-    def _announcement(self, entry: Entry, reason: Reason) -> Command:
-        payload = json.dumps(_readable(entry)).encode()[:DEAD_LETTER_PAYLOAD_BYTES]
-        return (
-            *("XADD", self._dead_letter_stream, "MAXLEN", "~", DEAD_LETTER_STREAM_ENTRIES, "*"),
-            *("v", "1", "id", entry.id, "reason", str(reason), "deliveries", entry.deliveries),
-            *("payload", payload, "at_ms", int(time.time() * 1000)),
-        )
 
 
 def _sort(batch: Sequence[Entry]) -> _Sorted:

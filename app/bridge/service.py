@@ -46,7 +46,7 @@ class Service:
             batch_size=environment.ndvi_stream_batch_size,
             claim_idle_ms=environment.ndvi_stream_claim_idle_ms,
         )
-        self._bridge = Bridge(self._group, dead_letter_stream=environment.ndvi_stream_dlq_name)
+        self._bridge = Bridge(self._group)
         self._next_retire_at = time.monotonic() + RETIRE_INTERVAL
 
     def run(self) -> None:

@@ -4,8 +4,10 @@
 DispatchRefused themselves. Knows no model.
 """
 
+from dispatch.announcements import Announcement
 from dispatch.dispatcher import (
     Dispatcher,
+    announce,
     breaker_is_open,
     broker_epoch,
     ensure_dispatched,
@@ -19,6 +21,7 @@ from dispatch.pools import POOLS, Pool, Priority
 
 __all__ = [
     "POOLS",
+    "Announcement",
     "DispatchError",
     "DispatchRefused",
     "Dispatcher",
@@ -28,6 +31,7 @@ __all__ = [
     "Priority",
     "Reason",
     "UnknownHintVersion",
+    "announce",
     "breaker_is_open",
     "broker_epoch",
     "ensure_dispatched",

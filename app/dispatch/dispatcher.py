@@ -17,7 +17,8 @@ from django.conf import settings
 from redis.exceptions import ResponseError
 
 import redis_topology.clients
-from dispatch import messages
+from dispatch import announcements, messages
+from dispatch.announcements import Announcement
 from dispatch.breaker import Breaker
 from dispatch.celery_dispatcher import CeleryDispatcher
 from dispatch.courier import Courier
@@ -101,6 +102,20 @@ def ensure_dispatched(hints: Sequence[Hint], *, timeout_seconds: float) -> None:
                 _this_process().breaker.wait_closed(remaining)
         else:
             return
+
+
+def announce(letters: Sequence[Announcement], *, budget_seconds: float = QUESTION_BUDGET_SECONDS) -> bool:
+    """Whether the dead-letter stream took all letters. Never raises for a fault of Redis, nor opens the breaker."""
+    process = _this_process()
+    if process.breaker.is_open():
+        return False
+    commands = announcements.render(settings.HOLDFAST.ndvi_stream_dlq_name, letters)
+    try:
+        process.courier.send(commands, budget_seconds=budget_seconds)
+    except DispatchRefused as refused:
+        _log.warning("dead letters were not announced", reason=refused.reason.value, letters=len(letters))
+        return False
+    return True
 
 
 def breaker_is_open() -> bool:

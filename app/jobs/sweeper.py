@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 
 from dispatch import POOLS, Hint, Pool, Priority, breaker_is_open, ready_depth
-from jobs import schedules, sql
+from jobs import announcing, schedules, sql
 from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.epochs import EpochWatch
 from jobs.finish import known_kind
@@ -107,6 +107,7 @@ class Sweeper:
         self._count_open()
         # After the feed, so that a submit sees the room that is really left.
         self._write_pools(_look() if tick.is_eventful else looks, tick)
+        announcing.announce_letters()
         # Only a tick that went through counts: after an outage of Postgres the gap is as long as the outage.
         self._last_tick = time.monotonic()
         return tick

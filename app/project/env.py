@@ -85,7 +85,7 @@ class Environment(BaseSettings):
     ndvi_queue_backend: QueueBackend = Field(QueueBackend.CELERY, description="celery or stream; all")
     ndvi_stream_name: str = Field("holdfast:jobs", min_length=1, description="stream key; web, sweeper, bridge")
     ndvi_stream_group: str = Field("bridge", min_length=1, description="consumer group; bridge")
-    ndvi_stream_dlq_name: str = Field("holdfast:jobs:dlq", min_length=1, description="dead-letter stream key; bridge")
+    ndvi_stream_dlq_name: str = Field("holdfast:jobs:dlq", min_length=1, description="dead-letter stream key; sweeper")
     ndvi_stream_maxlen: int = Field(
         30_000, ge=100, description="entries over all pools above which hints wait in Postgres; web, sweeper"
     )

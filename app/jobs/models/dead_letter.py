@@ -23,6 +23,7 @@ class DeadLetter(models.Model):
     payload = models.JSONField(default=dict)  #: the request as it was accepted, or the entry's fields
     accepted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+    announced_at = models.DateTimeField(null=True, blank=True)  #: on the dead-letter stream; null = not yet
     replayed_as_id = models.UUIDField(null=True, blank=True)
     replayed_at = models.DateTimeField(null=True, blank=True)
     replayed_by = models.CharField(max_length=200, blank=True, db_default="")
@@ -39,6 +40,11 @@ class DeadLetter(models.Model):
             models.Index(fields=("owner", "id"), name="dead_letter_by_owner"),
             models.Index(fields=("reason", "id"), name="dead_letter_by_reason"),
             models.Index(fields=("created_at",), name="dead_letter_age"),
+            models.Index(
+                fields=("created_at", "id"),
+                name="dead_letter_to_announce",
+                condition=models.Q(announced_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

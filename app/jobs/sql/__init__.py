@@ -19,6 +19,7 @@ from jobs.sql.attempt import (
     RETRY,
 )
 from jobs.sql.fragments import GRACE_CAP_SECONDS, IdentityForm
+from jobs.sql.letters import MARK_ANNOUNCED, UNANNOUNCED
 from jobs.sql.retain import FORGET, THIN
 from jobs.sql.submit import (
     ANSWER_KEY,
@@ -66,6 +67,7 @@ __all__ = [
     "LIVE_OF_REQUEST",
     "LOCK_CHAIN",
     "LOOK",
+    "MARK_ANNOUNCED",
     "MARK_REPLAYED",
     "READ_KEY",
     "READ_POOLS",
@@ -77,6 +79,7 @@ __all__ = [
     "TAKE_DUE",
     "TAKE_EXPIRED",
     "THIN",
+    "UNANNOUNCED",
     "WRITE_POOLS",
     "IdentityForm",
 ]

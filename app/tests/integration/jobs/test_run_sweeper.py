@@ -37,6 +37,6 @@ def test_sweeps_and_stops_on_sigterm(process: subprocess.Popen[bytes], tmp_path:
     job = submit_echo()
     wait_until(lambda: Job.objects.get(id=job.id).dispatch_gen > 0, "the job was never hinted", seconds=60)
     wait_until((tmp_path / "heartbeat").exists, "the heartbeat file was never touched")
-    assert PoolState.objects.count() == 3
+    wait_until(lambda: PoolState.objects.count() == 3, "the pools were never written")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0
