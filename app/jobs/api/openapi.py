@@ -13,6 +13,12 @@ _JOB: Final = "JobIn"
 
 type Json = dict[str, Any]
 
+#: gunicorn's own answer: such a request never reaches the application.
+_TOO_LONG: Final[Json] = {
+    "description": "The request line is longer than 8,190 bytes.",
+    "content": {"text/html": {"schema": {"type": "string"}}},
+}
+
 
 def finish(document: Json) -> Json:
     """Completes ninja's document in place and returns it."""
@@ -41,6 +47,7 @@ def _finish_operation(operation: Json) -> None:
             response["content"] = {CONTENT_TYPE: response["content"][_JSON]}
         if int(status) in (429, 503):
             response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    operation["responses"][414] = dict(_TOO_LONG)
 
 
 def _spell_out_kinds(schemas: Json) -> None:
