@@ -44,9 +44,10 @@ QUERIES: Final[Mapping[str, str]] = {
     "effect_applied_twice": "SELECT count(*) FROM probe_count WHERE n <> 1",
     "two_live_rows_per_request": """
         SELECT count(*) FROM (
-            SELECT FROM (SELECT owner, identity FROM job
-                          WHERE state = 'QUEUED' AND identity LIKE 'req:%%' ORDER BY id DESC LIMIT %(sample)s) AS newest
-             GROUP BY owner, identity HAVING count(*) > 1) AS twice""",
+            SELECT FROM (SELECT owner, coalesce(stands_for, identity) AS request FROM job
+                          WHERE state = 'QUEUED' AND (identity LIKE 'req:%%' OR identity LIKE 'replay:%%')
+                          ORDER BY id DESC LIMIT %(sample)s) AS newest
+             GROUP BY owner, request HAVING count(*) > 1) AS twice""",
     "uniqueness_not_enforced": """
         SELECT 2 - count(*) FROM pg_index JOIN pg_class ON pg_class.oid = pg_index.indexrelid
          WHERE pg_class.relname IN ('job_one_live_request', 'job_once_for_ever')

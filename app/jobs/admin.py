@@ -7,7 +7,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from jobs.keys import ApiKey
-from jobs.models import DeadLetter, Job, JobEvent, Schedule
+from jobs.models import DeadLetter, Job, JobEvent, ReplayAudit, Schedule
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Model]
@@ -57,6 +57,14 @@ class JobAdmin(_ReadOnly):
 class DeadLetterAdmin(_ReadOnly):
     list_display = ("id", "reason", "kind", "owner", "job_id", "created_at", "replayed_at")
     list_filter = ("reason",)
+    ordering = ("-id",)
+    list_per_page = 50
+
+
+@admin.register(ReplayAudit)
+class ReplayAuditAdmin(_ReadOnly):
+    list_display = ("at", "actor", "key_id", "filter", "dry_run", "rate", "matched", "created", "joined", "refused")
+    list_filter = ("dry_run",)
     ordering = ("-id",)
     list_per_page = 50
 

@@ -53,6 +53,7 @@ class Origin:
     root_id: UUID | None = None  #: None = the job itself
     parent_id: UUID | None = None
     replay_of_id: UUID | None = None
+    stands_for: str | None = None  #: of a replay: identity of the root; None = the job's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class NewJob:
     priority: Priority
     not_before: datetime | None
     origin: Origin = field(default_factory=Origin)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Of two open jobs with one key there is one; in the order in which everybody inserts."""
+        return self.origin.stands_for or self.identity, self.owner
 
 
 def prepare_all(requests: Sequence[JobRequest], *, owner: str) -> list[NewJob]:

@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from cronsim import CronSim, CronSimError
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from dispatch import Priority
 from jobs import submission
+from jobs.clock import database_now
 from jobs.errors import FieldProblem, InvalidRequest
 from jobs.models import Schedule
 from jobs.requests import JobRequest, NewJob, Origin, prepare
@@ -47,7 +48,7 @@ def schedule(
         "farm_id": farm_id,
         "priority": int(Priority.from_word(priority)),
         "missed": missed,
-        "next_tick_at": next_tick(cron, tz, _database_now()),
+        "next_tick_at": next_tick(cron, tz, database_now()),
         "last_error": "",
     }
     return Schedule.objects.update_or_create(name=name, defaults=values)[0]
@@ -82,7 +83,7 @@ def fire_due() -> int:
     """Fires every schedule whose tick has come. Returns how many jobs came into being."""
     fired = 0
     with transaction.atomic():
-        now = _database_now()
+        now = database_now()
         for due in Schedule.objects.select_for_update(skip_locked=True).filter(paused=False, next_tick_at__lte=now):
             try:
                 with transaction.atomic():
@@ -134,9 +135,3 @@ def _tick_job(due: Schedule, tick: datetime) -> NewJob:
     request = JobRequest(due.kind, due.params, due.farm_id, Priority(due.priority).word)
     origin = Origin(identity=f"tick:{due.name}:{tick.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return prepare(request, owner=due.owner, origin=origin)
-
-
-def _database_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        return cursor.fetchone()[0]  # type: ignore[no-any-return]

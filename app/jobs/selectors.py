@@ -1,12 +1,15 @@
 """Reads for the API, the admin and the bridge."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import Model, QuerySet
 
+from dispatch import POOLS
 from jobs import sql
 from jobs.errors import DeadLetterNotFound, FieldProblem, InvalidRequest, JobNotFound
 from jobs.models import DeadLetter, Job, JobEvent
@@ -52,7 +55,7 @@ def list_jobs(
     """
     jobs = _theirs(Job.objects.defer("params", "result", "files", "error_message"), owner=owner, see_all=see_all)
     if status is not None:
-        jobs = jobs.filter(state=_word(status, State, "status"))
+        jobs = jobs.filter(state=_word(status, State.values, "status"))
     if kind is not None:
         jobs = jobs.filter(kind=kind)
     return _page(jobs, cursor, limit)
@@ -66,22 +69,48 @@ def get_dead_letter(dead_letter_id: UUID, *, owner: str, see_all: bool = False) 
     return letter
 
 
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which dead letters; None = any. `since` and `until` bound the moment of death: since <= it < until."""
+
+    kind: str | None = None
+    reason: str | None = None
+    pool: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    replayed: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is set, as JSON values."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in given.items()
+            if value is not None
+        }
+
+
+def matching(wanted: LetterFilter, *, owner: str, see_all: bool = False) -> QuerySet[DeadLetter]:
+    """The dead letters in no order. Raises InvalidRequest for an unknown reason or pool, or an empty span of time."""
+    if wanted.since and wanted.until and wanted.since >= wanted.until:
+        raise InvalidRequest([FieldProblem("until", "is not after since: give a later one")])
+    conditions = {
+        "kind": wanted.kind,
+        "reason": wanted.reason and _word(wanted.reason, Reason.values, "reason"),
+        "pool": wanted.pool and _word(wanted.pool, list(POOLS), "pool"),
+        "created_at__gte": wanted.since,
+        "created_at__lt": wanted.until,
+        "replayed_at__isnull": None if wanted.replayed is None else not wanted.replayed,
+    }
+    given = {name: value for name, value in conditions.items() if value is not None}
+    return _theirs(DeadLetter.objects.filter(**given), owner=owner, see_all=see_all)
+
+
 def list_dead_letters(
-    *,
-    owner: str,
-    see_all: bool = False,
-    reason: str | None = None,
-    kind: str | None = None,
-    cursor: str | None = None,
-    limit: int = 50,
+    wanted: LetterFilter, *, owner: str, see_all: bool = False, cursor: str | None = None, limit: int = 50
 ) -> Page[DeadLetter]:
-    """A page of dead letters in the order of their ids, highest first. Raises as `list_jobs`."""
-    letters = _theirs(DeadLetter.objects.all(), owner=owner, see_all=see_all)
-    if reason is not None:
-        letters = letters.filter(reason=_word(reason, Reason, "reason"))
-    if kind is not None:
-        letters = letters.filter(kind=kind)
-    return _page(letters, cursor, limit)
+    """A page of dead letters in the order of their ids, highest first. Raises as `list_jobs` and `matching`."""
+    return _page(matching(wanted, owner=owner, see_all=see_all), cursor, limit)
 
 
 def dispatchable(job_ids: Collection[UUID]) -> set[UUID]:
@@ -97,9 +126,9 @@ def _theirs[M: Model](rows: QuerySet[M], *, owner: str, see_all: bool) -> QueryS
     return rows if see_all else rows.filter(owner=owner)
 
 
-def _word(value: str, words: type[State] | type[Reason], field: str) -> str:
-    if value not in words.values:
-        raise InvalidRequest([FieldProblem(field, f"{value!r} is unknown: use one of {', '.join(words.values)}")])
+def _word(value: str, words: Sequence[str], field: str) -> str:
+    if value not in words:
+        raise InvalidRequest([FieldProblem(field, f"{value!r} is unknown: use one of {', '.join(words)}")])
     return value
 
 

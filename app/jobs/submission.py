@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from dispatch import Hint
 from jobs import admission, idempotency, sql
 from jobs.errors import FieldProblem, IdempotencyConflict, InvalidRequest, JobsError
-from jobs.hinting import make_hint, send_after_commit
+from jobs.hinting import Via, make_hint, send_after_commit
 from jobs.kinds import all_kinds
 from jobs.models import Job
 from jobs.requests import HASH_VERSION, JobRequest, NewJob, prepare, prepare_all
@@ -117,20 +117,20 @@ def _insert_once(new: Sequence[NewJob], *, owner: str, key: str, body_hash: str,
     return submitted
 
 
-def insert(new: Sequence[NewJob], *, traceparent: str = "", gated: bool = True) -> list[Submitted]:
+def insert(new: Sequence[NewJob], *, traceparent: str = "", gated: bool = True, via: Via = "commit") -> list[Submitted]:
     """Inserts prepared jobs, one result per item. Not `gated`: follow-ups, replays and ticks, which are never refused.
 
     Raises Overloaded.
     """
-    first = {(job.owner, job.identity): job for job in reversed(new)}
+    first = {job.key: job for job in reversed(new)}
     # One order for everybody: two bulks that meet each other's rows wait, but never in a circle.
-    unique = sorted(first.values(), key=lambda job: (job.identity, job.owner))
+    unique = sorted(first.values(), key=lambda job: job.key)
     rooms = _rooms(unique, gated=gated)
     found: dict[tuple[str, str], Submitted] = {}
     for form in sql.IdentityForm:
         if jobs := [job for job in unique if sql.IdentityForm.of(job.identity) is form]:
-            found |= _insert_form(form, jobs, rooms, traceparent)
-    return [_answer(job, found[job.owner, job.identity]) for job in new]
+            found |= _insert_form(form, jobs, rooms, traceparent, via)
+    return [_answer(job, found[job.key]) for job in new]
 
 
 def _answer(job: NewJob, found: Submitted) -> Submitted:
@@ -146,14 +146,18 @@ def _rooms(jobs: Sequence[NewJob], *, gated: bool) -> dict[str, admission.Room]:
 
 
 def _insert_form(
-    form: sql.IdentityForm, jobs: Sequence[NewJob], rooms: Mapping[str, admission.Room], traceparent: str
+    form: sql.IdentityForm,
+    jobs: Sequence[NewJob],
+    rooms: Mapping[str, admission.Room],
+    traceparent: str,
+    via: Via,
 ) -> dict[tuple[str, str], Submitted]:
     found: dict[tuple[str, str], Submitted] = {}
     waiting = list(jobs)
     for _ in range(_INSERT_ROUNDS):
         rows = {row.asked: row for row in _execute(form, _columns(waiting, rooms, traceparent))}
-        found |= {(job.owner, job.identity): rows[job.id].submitted() for job in waiting if rows[job.id].id}
-        send_after_commit([row.hint() for row in rows.values() if row.created and row.dispatch_gen], via="commit")
+        found |= {job.key: rows[job.id].submitted() for job in waiting if rows[job.id].id}
+        send_after_commit([row.hint() for row in rows.values() if row.created and row.dispatch_gen], via=via)
         waiting = [job for job in waiting if not rows[job.id].id]
         if not waiting:
             return found
@@ -212,6 +216,7 @@ def _columns(jobs: Sequence[NewJob], rooms: Mapping[str, admission.Room], tracep
         "roots": [job.origin.root_id or job.id for job in jobs],
         "parents": [job.origin.parent_id for job in jobs],
         "replays": [job.origin.replay_of_id for job in jobs],
+        "stand_for": [job.origin.stands_for for job in jobs],
         "hint": hint,
         "grace": [rooms[job.kind.pool].grace_seconds for job in jobs],
         "epoch": next(iter(rooms.values())).epoch,

@@ -30,11 +30,11 @@ class Principal:
 
 
 class BearerKey(HttpBearer):
-    """`Authorization: Bearer hf_<id>_<secret>`, holding `scope`, below its rate limit."""
+    """`Authorization: Bearer hf_<id>_<secret>`, holding one of `scopes`, below its rate limit."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, *scopes: Scope) -> None:
         super().__init__()
-        self.scope = scope
+        self.scopes = scopes
 
     def authenticate(self, request: HttpRequest, token: str) -> Principal:  # noqa: ARG002 - ninja's signature
         """The key's account; raises Problem 401, 403 or 429."""
@@ -43,14 +43,15 @@ class BearerKey(HttpBearer):
             raise unauthenticated("This key is unknown or revoked.")
         caller = _principal(key)
         _enforce_rate_limit(caller)
-        if self.scope not in caller.scopes:
-            raise Problem(403, detail=f"This key lacks the scope '{self.scope}': use one created with it.")
+        if caller.scopes.isdisjoint(self.scopes):
+            lacking = " or ".join(f"'{scope}'" for scope in self.scopes)
+            raise Problem(403, detail=f"This key lacks the scope {lacking}: use one created with it.")
         return caller
 
 
-def authenticated(scope: Scope) -> BearerKey:
-    """The `auth=` of an operation that needs `scope`."""
-    return BearerKey(scope)
+def authenticated(*scopes: Scope) -> BearerKey:
+    """The `auth=` of an operation that needs one of `scopes`."""
+    return BearerKey(*scopes)
 
 
 def principal(request: HttpRequest) -> Principal:

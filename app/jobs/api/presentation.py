@@ -8,10 +8,13 @@ from dispatch.pools import Priority
 from jobs.api import schemas
 from jobs.cancellation import Cancelled
 from jobs.models import DeadLetter, Job, JobEvent
+from jobs.replays import BulkReplayed
 from jobs.states import Reason, State
 from jobs.submission import Submitted
 
 _API = "/api/v1"
+#: Refusals that one answer spells out.
+_REFUSALS = 20
 
 
 def job_url(job_id: UUID) -> str:
@@ -84,14 +87,31 @@ def dead_letter(row: DeadLetter) -> schemas.DeadLetterOut:
         payload=row.payload,
         accepted_at=row.accepted_at,
         created_at=row.created_at,
+        announced_at=row.announced_at,
         replayed_as=_text(row.replayed_as_id),
         replayed_at=row.replayed_at,
+        replayed_by=row.replayed_by,
     )
 
 
 def replayed(submitted: Submitted) -> schemas.Replayed:
     head = submitted.job
     return schemas.Replayed(id=str(head.id), status=State(head.state), created=submitted.created, url=job_url(head.id))
+
+
+def bulk_replayed(done: BulkReplayed) -> schemas.BulkReplayed:
+    refusals = [schemas.Refusal(id=str(letter_id), message=why) for letter_id, why in done.refused.items()]
+    return schemas.BulkReplayed(
+        id=str(done.audit.id),
+        dry_run=done.audit.dry_run,
+        matched=done.audit.matched,
+        created=done.audit.created,
+        joined=done.audit.joined,
+        refused=done.audit.refused,
+        refusals=refusals[:_REFUSALS],
+        last_start=done.last_start,
+        next_cursor=done.next_cursor,
+    )
 
 
 def _event(row: JobEvent) -> schemas.Event:

@@ -11,8 +11,10 @@ from jobs.states import Reason, State
 
 BULK_LIMIT: Final = 1000
 PAGE_LIMIT: Final = 200
+REPLAY_LIMIT: Final = 1000
 
 PriorityWord = Literal["high", "normal", "low"]
+PoolName = Literal["fast", "cpu", "io"]
 
 
 class Request(Schema):
@@ -165,15 +167,56 @@ class DeadLetterOut(Schema):
     payload: dict[str, Any]
     accepted_at: datetime | None
     created_at: datetime
-    replayed_as: str | None
+    announced_at: datetime | None = Field(description="When the dead-letter stream took it.")
+    replayed_as: str | None = Field(description="The job that stands for it.")
     replayed_at: datetime | None
+    replayed_by: str
 
 
 class DeadLetterPage(Schema):
-    """Newest first."""
+    """Highest id first; the id of a job's letter is the job's."""
 
     dead_letters: list[DeadLetterOut]
     next_cursor: str | None
+
+
+class LetterFilter(Request):
+    """Which dead letters; what is left out is any."""
+
+    kind: Annotated[Storable | None, Field(max_length=100)] = None
+    reason: Reason | None = None
+    pool: PoolName | None = None
+    since: Moment | None = Field(None, description="Dead at or after this moment.")
+    until: Moment | None = Field(None, description="Dead before this moment.")
+
+
+class BulkReplayIn(Request):
+    """Replays what nobody replayed yet, lowest id first."""
+
+    filter: LetterFilter = Field(description="`{}` is every letter that this key sees.")
+    dry_run: Annotated[bool, Strict()] = Field(False, description="Only say what would become of them.")
+    rate: Annotated[float, Field(gt=0, le=1000, description="Jobs per second that may start.")] = 20.0
+    limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT, description="Letters of this request.")] = REPLAY_LIMIT
+    cursor: Annotated[Storable | None, Field(max_length=200, description="`next_cursor` of the answer before.")] = None
+
+
+class Refusal(Schema):
+    id: str = Field(description="The dead letter.")
+    message: str
+
+
+class BulkReplayed(Schema):
+    """matched = created + joined + refused."""
+
+    id: str = Field(description="Of the row that says who did this.")
+    dry_run: bool
+    matched: int
+    created: int
+    joined: int = Field(description="Letters whose request has an open or succeeded job already.")
+    refused: int
+    refusals: list[Refusal] = Field(description="The first 20 of those refused.")
+    last_start: datetime | None = Field(description="When the last of the jobs may start.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next letters; null at the end.")
 
 
 class Replayed(Schema):

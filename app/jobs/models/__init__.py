@@ -8,6 +8,7 @@ from jobs.models.job import Job
 from jobs.models.job_event import JobEvent
 from jobs.models.pool_state import BrokerState, PoolState
 from jobs.models.probe_count import ProbeCount
+from jobs.models.replay_audit import ReplayAudit
 from jobs.models.schedule import Schedule
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "JobEvent",
     "PoolState",
     "ProbeCount",
+    "ReplayAudit",
     "Schedule",
 ]

@@ -3,13 +3,16 @@
 from typing import Final
 
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from jobs.ids import new_id
 from jobs.states import State
 
 _OPEN: Final = models.Q(state__in=("QUEUED", "RUNNING"))
 _DEAD: Final = models.Q(state__in=("FAILED", "CANCELLED"))
+#: What a replay stands for is the dead job's request; other jobs stand for themselves.
+_STANDS_FOR: Final = Coalesce("stands_for", "identity")
+_ONE_AT_A_TIME: Final = models.Q(identity__startswith="req:") | models.Q(identity__startswith="replay:")
 _ONCE_FOR_EVER: Final = models.Q(identity__startswith="step:") | models.Q(identity__startswith="tick:")
 
 
@@ -43,6 +46,7 @@ class Job(models.Model):
     # -- what was asked -----------------------------------------------------------------------------------------------
     owner = models.CharField(max_length=200)  #: account of the API key; other owners never see the row
     identity = models.CharField(max_length=300)  #: req:<hash>, force:<id>, replay:<id>, step:<parent>:<step>, tick:…
+    stands_for = models.CharField(max_length=300, null=True, blank=True)  # noqa: DJ001 - identity of a replay's root
     request_hash = models.CharField(max_length=64)  #: SHA-256 hex over owner, kind, farm, params, callback
     hash_version = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=100)
@@ -90,10 +94,7 @@ class Job(models.Model):
         db_table = "job"
         constraints = [
             models.UniqueConstraint(
-                "owner",
-                "identity",
-                name="job_one_live_request",
-                condition=models.Q(identity__startswith="req:") & ~_DEAD,
+                "owner", _STANDS_FOR, name="job_one_live_request", condition=_ONE_AT_A_TIME & ~_DEAD
             ),
             models.UniqueConstraint("owner", "identity", name="job_once_for_ever", condition=_ONCE_FOR_EVER),
             models.CheckConstraint(name="job_state_known", condition=models.Q(state__in=State.values)),

@@ -19,13 +19,10 @@ from jobs.sql.attempt import (
     RETRY,
 )
 from jobs.sql.fragments import GRACE_CAP_SECONDS, IdentityForm
-from jobs.sql.letters import MARK_ANNOUNCED, UNANNOUNCED
+from jobs.sql.letters import LIVE_OF_DEAD, MARK_ANNOUNCED, MARK_REPLAYED, UNANNOUNCED
 from jobs.sql.retain import FORGET, THIN
 from jobs.sql.submit import (
     ANSWER_KEY,
-    LIVE_OF_REQUEST,
-    LOCK_CHAIN,
-    MARK_REPLAYED,
     READ_KEY,
     READ_POOLS,
     RESERVE_KEY,
@@ -64,8 +61,7 @@ __all__ = [
     "HAND_BACK",
     "HINT_TO_CLAIM",
     "INTEND",
-    "LIVE_OF_REQUEST",
-    "LOCK_CHAIN",
+    "LIVE_OF_DEAD",
     "LOOK",
     "MARK_ANNOUNCED",
     "MARK_REPLAYED",

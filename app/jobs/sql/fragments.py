@@ -14,10 +14,15 @@ OPEN: Final = "state IN ('QUEUED', 'RUNNING')"
 class IdentityForm(StrEnum):
     """Which unique index guards an identity; the value is the literal predicate of that index."""
 
-    #: req: one live row per request. force: and replay: carry their own id and can meet nothing.
-    LIVE = "identity LIKE 'req:%%' AND NOT (state IN ('FAILED', 'CANCELLED'))"
+    #: req: and replay: one live row per request. force: carries its own id and can meet nothing.
+    LIVE = "(identity LIKE 'req:%%' OR identity LIKE 'replay:%%') AND NOT (state IN ('FAILED', 'CANCELLED'))"
     #: step: and tick: one row for ever, whatever became of it.
     ONCE = "(identity LIKE 'step:%%' OR identity LIKE 'tick:%%')"
+
+    @property
+    def key(self) -> str:
+        """What that index holds beside the owner: for a replay the identity of its root, else the row's own."""
+        return "coalesce(stands_for, identity)" if self is IdentityForm.LIVE else "identity"
 
     @staticmethod
     def of(identity: str) -> "IdentityForm":

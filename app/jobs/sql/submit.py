@@ -5,7 +5,7 @@ from typing import Final
 from jobs.sql.fragments import IdentityForm, event
 
 # -- submit ---------------------------------------------------------------------------------------------------------
-# In: arrays of equal length, sorted by identity; every identity once. Out: one row per input, in any order.
+# In: arrays of equal length, sorted by what they stand for, each once. Out: one row per input, in any order.
 # `created` false = an equal request stands there. `id` null = it stood there and is gone, or is not yet visible: again.
 _SUBMIT: Final = """
     WITH asked AS (
@@ -13,9 +13,9 @@ _SUBMIT: Final = """
             %(ids)s::uuid[], %(owners)s::text[], %(identities)s::text[], %(hashes)s::text[], %(kinds)s::text[],
             %(pools)s::text[], %(farms)s::text[], %(params)s::text[], %(callbacks)s::text[], %(priorities)s::smallint[],
             %(not_before)s::timestamptz[], %(max_attempts)s::smallint[], %(roots)s::uuid[], %(parents)s::uuid[],
-            %(replays)s::uuid[], %(hint)s::boolean[], %(grace)s::integer[]
+            %(replays)s::uuid[], %(stand_for)s::text[], %(hint)s::boolean[], %(grace)s::integer[]
         ) AS a (id, owner, identity, request_hash, kind, pool, farm_id, params, callback_url, priority, not_before,
-                max_attempts, root_id, parent_id, replay_of_id, may_hint, grace)
+                max_attempts, root_id, parent_id, replay_of_id, stands_for, may_hint, grace)
     ), timed AS (
         SELECT *, may_hint AND (not_before IS NULL OR not_before <= statement_timestamp()) AS hint,
                clock_timestamp() AS now
@@ -23,10 +23,10 @@ _SUBMIT: Final = """
     ), created AS (
         INSERT INTO job (
             id, owner, identity, request_hash, hash_version, kind, pool, farm_id, params, callback_url, priority,
-            traceparent, root_id, parent_id, replay_of_id, previous_id, state, max_attempts, not_before,
+            traceparent, root_id, parent_id, replay_of_id, stands_for, previous_id, state, max_attempts, not_before,
             next_dispatch_at, dispatch_gen, hinted_at, grace_seconds, broker_epoch, accepted_at, files)
         SELECT id, owner, identity, request_hash, %(hash_version)s, kind, pool, farm_id, params::jsonb, callback_url,
-               priority, %(traceparent)s, root_id, parent_id, replay_of_id,
+               priority, %(traceparent)s, root_id, parent_id, replay_of_id, stands_for,
                (SELECT dead.id FROM job dead
                 WHERE dead.owner = t.owner AND dead.identity = t.identity AND dead.state IN ('FAILED', 'CANCELLED')
                 ORDER BY dead.id DESC LIMIT 1),
@@ -37,8 +37,8 @@ _SUBMIT: Final = """
                CASE WHEN hint THEN least(2 * grace, %(grace_cap)s) ELSE grace END,
                CASE WHEN hint THEN %(epoch)s ELSE '' END,
                now, '[]'::jsonb
-        FROM timed t ORDER BY identity
-        ON CONFLICT (owner, identity) WHERE {predicate} DO NOTHING
+        FROM timed t ORDER BY coalesce(stands_for, identity)
+        ON CONFLICT (owner, ({key})) WHERE {predicate} DO NOTHING
         RETURNING id, owner, state, request_hash, kind, pool, priority, attempt, lease_token, dispatch_gen, traceparent
     ), noted AS ({event})
     SELECT asked.id, coalesce(created.id, met.id), created.id IS NOT NULL,
@@ -48,11 +48,12 @@ _SUBMIT: Final = """
     LEFT JOIN created ON created.id = asked.id
     LEFT JOIN LATERAL (
         SELECT id, state FROM job
-        WHERE created.id IS NULL AND job.owner = asked.owner AND job.identity = asked.identity AND {predicate}
+        WHERE created.id IS NULL AND owner = asked.owner AND {key} = coalesce(asked.stands_for, asked.identity)
+          AND {predicate}
     ) met ON true
 """
 SUBMIT: Final = {
-    form: _SUBMIT.format(predicate=form.value, event=event("created", "'accepted'", "owner", before="''"))
+    form: _SUBMIT.format(predicate=form.value, key=form.key, event=event("created", "'accepted'", "owner", before="''"))
     for form in IdentityForm
 }
 
@@ -77,22 +78,4 @@ READ_POOLS: Final = """
     SELECT pool, open, hinted, behind, grace_seconds, extract(epoch FROM clock_timestamp() - at),
            coalesce((SELECT epoch FROM broker_state WHERE id = 1), '')
     FROM pool_state
-"""
-
-# -- replay -----------------------------------------------------------------------------------------------------------
-# The root's row may be gone; its id still orders the replays of a chain. Released with the transaction.
-LOCK_CHAIN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('holdfast replay ' || %(root)s, 0))"
-LIVE_OF_REQUEST: Final = """
-    SELECT id, state, request_hash, kind, pool FROM (
-        SELECT id, state, request_hash, kind, pool FROM job
-        WHERE owner = %(owner)s AND identity = %(identity)s
-          AND identity LIKE 'req:%%' AND NOT (state IN ('FAILED', 'CANCELLED'))
-        UNION ALL
-        SELECT id, state, request_hash, kind, pool FROM job
-        WHERE root_id = %(root)s AND replay_of_id IS NOT NULL AND NOT (state IN ('FAILED', 'CANCELLED'))
-    ) live ORDER BY id DESC LIMIT 1
-"""
-MARK_REPLAYED: Final = """
-    UPDATE dead_letter SET replayed_as_id = %(job_id)s, replayed_at = clock_timestamp(), replayed_by = %(actor)s
-    WHERE id = %(id)s
 """

@@ -23,11 +23,15 @@ from jobs.models import (
     JobEvent,
     PoolState,
     ProbeCount,
+    ReplayAudit,
     Schedule,
 )
 from jobs.submission import submit
 
-_TABLES = (BrokerState, DeadLetter, Effect, IdempotencyKey, JobEvent, Job, PoolState, ProbeCount, Schedule)
+_TABLES = (
+    *(BrokerState, DeadLetter, Effect, IdempotencyKey, JobEvent, Job),
+    *(PoolState, ProbeCount, ReplayAudit, Schedule),
+)
 
 
 class EchoParams(BaseModel):

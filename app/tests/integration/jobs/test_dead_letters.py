@@ -10,13 +10,16 @@ from django.utils import timezone
 
 from jobs.claim import claim
 from jobs.context import Done, StoredFile
-from jobs.dead_letters import record_entry, replay
+from jobs.dead_letters import record_entry
 from jobs.errors import DeadLetterNotFound, InvalidRequest, JobNotFound, NotReplayable, Permanent
 from jobs.finish import fail, finish
 from jobs.models import DeadLetter, IdempotencyKey, Job, JobEvent
-from jobs.selectors import dispatchable, get_job, list_dead_letters, list_jobs, timeline
+from jobs.replays import Caller, replay
+from jobs.selectors import LetterFilter, dispatchable, get_job, list_dead_letters, list_jobs, timeline
 from jobs.submission import submit
 from tests.integration.jobs.scenario import claimed, in_threads, submit_echo
+
+ADA = Caller("ada")
 
 
 def dead(number: int = 0) -> tuple[Job, DeadLetter]:
@@ -27,7 +30,7 @@ def dead(number: int = 0) -> tuple[Job, DeadLetter]:
 
 def test_replay_is_a_new_job_linked_to_the_original() -> None:
     job, letter = dead(7)
-    submitted = replay(letter.id, owner="ada", actor="operator")
+    submitted = replay(letter.id, Caller("operator", sees_all=True))
     again = Job.objects.get(id=submitted.job.id)
     assert submitted.created
     assert (again.replay_of_id, again.root_id, again.identity) == (job.id, job.id, f"replay:{again.id}")
@@ -38,14 +41,14 @@ def test_replay_is_a_new_job_linked_to_the_original() -> None:
 
 def test_second_replay_joins_the_open_one() -> None:
     _, letter = dead()
-    first = replay(letter.id, owner="ada", actor="ada")
-    second = replay(letter.id, owner="ada", actor="ada")
+    first = replay(letter.id, ADA)
+    second = replay(letter.id, ADA)
     assert (second.created, second.job.id) == (False, first.job.id)
 
 
 def test_concurrent_replays_make_one_job() -> None:
     _, letter = dead()
-    answers = in_threads(*[lambda: replay(letter.id, owner="ada", actor="ada")] * 6)
+    answers = in_threads(*[lambda: replay(letter.id, ADA)] * 6)
     assert sum(answer.created for answer in answers) == 1  # type: ignore[attr-defined]
     assert Job.objects.filter(replay_of_id__isnull=False).count() == 1
 
@@ -53,26 +56,26 @@ def test_concurrent_replays_make_one_job() -> None:
 def test_replay_after_resubmission_is_answered_by_the_new_job() -> None:
     _, letter = dead()
     again = submit_echo(farm_id="farm")
-    submitted = replay(letter.id, owner="ada", actor="ada")
+    submitted = replay(letter.id, ADA)
     assert (submitted.created, submitted.job.id) == (False, again.id)
     finish(claimed(again), Done())
-    assert replay(letter.id, owner="ada", actor="ada").job.id == again.id
+    assert replay(letter.id, ADA).job.id == again.id
 
 
 def test_replay_of_a_replay_keeps_the_first_root() -> None:
     job, letter = dead()
-    second = Job.objects.get(id=replay(letter.id, owner="ada", actor="ada").job.id)
+    second = Job.objects.get(id=replay(letter.id, ADA).job.id)
     fail(claimed(second), Permanent("no"))
-    third = Job.objects.get(id=replay(DeadLetter.objects.get(job_id=second.id).id, owner="ada", actor="ada").job.id)
+    third = Job.objects.get(id=replay(DeadLetter.objects.get(job_id=second.id).id, ADA).job.id)
     assert (third.root_id, third.replay_of_id) == (job.id, second.id)
-    assert replay(letter.id, owner="ada", actor="ada").job.id == third.id
+    assert replay(letter.id, ADA).job.id == third.id
 
 
 def test_replay_belongs_to_its_owner() -> None:
     _, letter = dead()
     with pytest.raises(DeadLetterNotFound):
-        replay(letter.id, owner="bob", actor="bob")
-    assert replay(letter.id, owner="bob", see_all=True, actor="bob").created
+        replay(letter.id, Caller("bob"))
+    assert replay(letter.id, Caller("bob", sees_all=True)).created
 
 
 def test_replay_of_a_thinned_job_is_the_whole_request() -> None:
@@ -81,7 +84,7 @@ def test_replay_of_a_thinned_job_is_the_whole_request() -> None:
     age(job, 31)
     call_command("prune_jobs")
     letter = DeadLetter.objects.get(job_id=job.id)
-    again = Job.objects.get(id=replay(letter.id, owner="ada", actor="ada").job.id)
+    again = Job.objects.get(id=replay(letter.id, ADA).job.id)
     assert (again.params, again.callback_url, again.request_hash) == (job.params, job.callback_url, job.request_hash)
 
 
@@ -96,7 +99,7 @@ def test_unreadable_entry_is_kept_and_cannot_be_replayed() -> None:
     letter = DeadLetter.objects.get()
     assert (letter.original_id, letter.delivery_count, letter.payload) == ("1-1", 3, {"v": "x"})
     with pytest.raises(NotReplayable):
-        replay(letter.id, owner="ada", see_all=True, actor="ada")
+        replay(letter.id, Caller("root", sees_all=True))
 
 
 def test_list_pages_newest_first_without_gap_or_repetition() -> None:
@@ -130,9 +133,9 @@ def test_list_refuses_what_it_does_not_know(bad: dict[str, str]) -> None:
 
 def test_dead_letters_are_listed_by_reason_and_owner() -> None:
     _, letter = dead()
-    assert [item.id for item in list_dead_letters(owner="ada", reason="permanent").items] == [letter.id]
-    assert list_dead_letters(owner="ada", reason="poison").items == []
-    assert list_dead_letters(owner="bob").items == []
+    assert [item.id for item in list_dead_letters(LetterFilter(reason="permanent"), owner="ada").items] == [letter.id]
+    assert list_dead_letters(LetterFilter(reason="poison"), owner="ada").items == []
+    assert list_dead_letters(LetterFilter(), owner="bob").items == []
 
 
 def test_another_owners_job_is_not_found() -> None:

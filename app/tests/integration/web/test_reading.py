@@ -78,15 +78,6 @@ def test_cancels_once(client: httpx.Client) -> None:
     assert "CANCELLED" in problem_of(again)["detail"]
 
 
-def test_dead_letters_need_operate(stack: Stack, client: httpx.Client) -> None:
-    assert client.get("/api/v1/dead-letters").json() == {"dead_letters": [], "next_cursor": None}
-    assert client.post(f"/api/v1/dead-letters/{uuid.uuid4()}/replay").status_code == 404
-    with stack.client(stack.key("read", "submit")) as other:
-        answer = other.get("/api/v1/dead-letters")
-        assert answer.status_code == 403
-        assert "operate" in problem_of(answer)["detail"]
-
-
 def test_wrong_paths_and_methods_are_problems(client: httpx.Client) -> None:
     missing = client.get("/api/v1/nothing")
     assert missing.status_code == 404
