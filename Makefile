@@ -46,6 +46,14 @@ smoke: ## one job per pool through the running stack
 ndvi: ## vegetation index of a GeoTIFF (FILE=scene.tif RED=1 NIR=4)
 	@$(STACK) ndvi $(FILE) --red $(RED) --nir $(NIR)
 
+.PHONY: dlq
+dlq: ## list dead letters (FILTER="kind=probe.fast reason=permanent pool=fast since=… until=… replayed=false")
+	@$(STACK) dlq $(FILTER)
+
+.PHONY: replay
+replay: ## run dead letters again (ID=… | FILTER="reason=permanent" | FILTER=all, RATE=20 per second, DRY_RUN=1)
+	@$(STACK) replay $(if $(ID),--id $(ID)) $(if $(RATE),--rate $(RATE)) $(if $(DRY_RUN),--dry-run) $(FILTER)
+
 ##@ Prove
 .PHONY: drill
 drill: ## break the running stack and judge it (NAME=accepts-without-redis|postgres-outage JOBS=5000 RATE=100)

@@ -19,6 +19,8 @@ VERBS: Final = {
     "compose": ("passthrough", "any Compose command on the stack that runs"),
     "smoke": ("smoke", "send one job through every pool"),
     "ndvi": ("ndvi", "vegetation index of a GeoTIFF"),
+    "dlq": ("dead_letters", "list dead letters"),
+    "replay": ("replay", "run dead-lettered jobs again"),
     "preflight": ("preflight", "check this host"),
     "lint": ("checks", "run the linters"),
     "test": ("checks", "run the linters and every test"),
