@@ -70,7 +70,9 @@ class EnvFile(unittest.TestCase):
 
     def test_a_name_that_nothing_reads_is_told_from_a_forks_own(self) -> None:
         names = ["PORT", "DEFALT", "TOKEN_FILE", "WEB_PROT", "REPORTS_BUCKET"]
-        self.assertEqual(env_file.misspelt(names, EXAMPLE + "# WEB_PORT=1\n"), {"DEFALT": "DEFAULT", "WEB_PROT": "WEB_PORT"})
+        self.assertEqual(
+            env_file.misspelt(names, EXAMPLE + "# WEB_PORT=1\n"), {"DEFALT": "DEFAULT", "WEB_PROT": "WEB_PORT"}
+        )
 
     def test_a_documented_default_is_not_an_assignment(self) -> None:
         self.assertEqual(env_file.documented_defaults(EXAMPLE), {"DEFAULT": "9"})
