@@ -1,1 +1,1 @@
-"""Redis Streams to Celery: each entry is published, and acknowledged and deleted in the same transaction."""
+"""Redis Streams to Celery: each entry is published, acknowledged and deleted in one step, by whoever is first."""

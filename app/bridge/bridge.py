@@ -1,20 +1,19 @@
 """The bridge: takes entries from the stream, drops what needs no work, publishes the rest as Celery messages.
 
-Publish, acknowledge and delete are one transaction, so an entry is either pending or done. What the bridge repeats
-after a crash is a duplicate that the claim suppresses.
+Publish, acknowledge and delete are one step that only a pending entry can take, so an entry gives at most one message,
+however many bridges hold it and however often the step is repeated. Two entries of one job can give two messages; the
+claim suppresses the second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
 import structlog
-from redis import exceptions
 
 from bridge.consumer_group import ConsumerGroup, Entry
 from dispatch import Hint, MalformedHint, UnknownHintVersion, messages
-from dispatch.courier import Command, execute
 from jobs import dead_letters, selectors
 from jobs.states import Reason
 from metrics.catalogue import BRIDGE_ENTRIES
@@ -33,6 +32,7 @@ class Round:
     suppressed: int = 0
     dead: int = 0
     left: int = 0  #: of an unknown version, for a newer reader
+    overtaken: int = 0  #: another bridge ended them while we held them
 
 
 @dataclass(slots=True)
@@ -55,14 +55,19 @@ class Bridge:
         if not self._batch:
             return Round()
         sorted_ = _sort(self._batch)
-        wanted = _wanted([hint for _, hint in sorted_.hints])
+        wanted = _wanted(sorted_.hints)
         self._record_dead(sorted_)
-        self._commit(sorted_, wanted)
+        ended = self._end(sorted_, wanted)
         self._batch = []
-        self._group.forget_deliveries([entry.id for entry in sorted_.left])
-        done = Round(len(wanted), len(sorted_.hints) - len(wanted), len(sorted_.dead), len(sorted_.left))
+        self._group.hand_back(sorted_.left)
+        done = _round(sorted_, wanted, ended)
         _count(done)
         return done
+
+    def hand_back(self) -> None:
+        """To call before a stop: what was read and not done is anybody's at once. Raises what Redis raises."""
+        batch, self._batch = self._batch, []
+        self._group.hand_back(batch)
 
     def _record_dead(self, sorted_: _Sorted) -> None:
         for entry, reason, detail in sorted_.dead:
@@ -71,17 +76,12 @@ class Bridge:
                 entry_id=entry.id.decode(), fields=_readable(entry), reason=str(reason), deliveries=entry.deliveries
             )
 
-    def _commit(self, sorted_: _Sorted, wanted: Sequence[Hint]) -> None:
-        ended = [entry.id for entry, _ in sorted_.hints] + [entry.id for entry, _, _ in sorted_.dead]
-        if not ended:
-            return
-        commands: list[Command] = [*messages.render(wanted), *self._group.acknowledgement(ended)]
-        try:
-            execute(self._group.client, commands)
-        except (exceptions.ConnectionError, exceptions.TimeoutError):
-            self._batch = []
-            self._group.reread_own_pending()
-            raise
+    def _end(self, sorted_: _Sorted, wanted: Mapping[bytes, Hint]) -> set[bytes]:
+        publications: dict[bytes, tuple[str, str] | None] = dict.fromkeys(
+            entry.id for entry in [*(entry for entry, _ in sorted_.hints), *(entry for entry, _, _ in sorted_.dead)]
+        )
+        publications |= zip(wanted, messages.rendered(list(wanted.values())), strict=True)
+        return self._group.end(publications)
 
 
 def _sort(batch: Sequence[Entry]) -> _Sorted:
@@ -103,14 +103,22 @@ def _sort(batch: Sequence[Entry]) -> _Sorted:
     return result
 
 
-def _wanted(hints: Sequence[Hint]) -> list[Hint]:
-    """One hint for each job that can be claimed now, in the order of the stream: one SELECT per batch."""
-    newest: dict[UUID, Hint] = {}
-    for hint in hints:
+def _wanted(hints: Sequence[tuple[Entry, Hint]]) -> dict[bytes, Hint]:
+    """Entry id -> hint, one for each job that can be claimed now, in the order of the stream: one SELECT per batch."""
+    newest: dict[UUID, tuple[Entry, Hint]] = {}
+    for entry, hint in hints:
         known = newest.get(hint.job_id)
-        newest[hint.job_id] = hint if known is None or hint.gen > known.gen else known
+        newest[hint.job_id] = (entry, hint) if known is None or hint.gen > known[1].gen else known
     can_run = selectors.dispatchable(list(newest))
-    return [hint for job_id, hint in newest.items() if job_id in can_run]
+    return {entry.id: hint for job_id, (entry, hint) in newest.items() if job_id in can_run}
+
+
+def _round(sorted_: _Sorted, wanted: Collection[bytes], ended: Collection[bytes]) -> Round:
+    hints = [entry.id for entry, _ in sorted_.hints if entry.id in ended]
+    dead = [entry.id for entry, _, _ in sorted_.dead if entry.id in ended]
+    published = sum(entry_id in wanted for entry_id in hints)
+    overtaken = len(sorted_.hints) + len(sorted_.dead) - len(ended)
+    return Round(published, len(hints) - published, len(dead), len(sorted_.left), overtaken)
 
 
 def _readable(entry: Entry) -> dict[str, str]:
@@ -126,3 +134,5 @@ def _count(done: Round) -> None:
     BRIDGE_ENTRIES.labels("published").inc(done.published)
     BRIDGE_ENTRIES.labels("suppressed").inc(done.suppressed)
     BRIDGE_ENTRIES.labels("dead").inc(done.dead)
+    if done.overtaken:
+        _log.info("another bridge ended entries that we held", entries=done.overtaken)

@@ -2,13 +2,17 @@
 
 Keys and what is done to them:
 
-    <stream>        stream: XREADGROUP, XAUTOCLAIM, XCLAIM, XPENDING, XACK + XDEL; XGROUP CREATE … 0 MKSTREAM
-    <stream>/group  the group's pending list: an entry is in it from its delivery to its XACK
+    <stream>          stream: XREADGROUP, XAUTOCLAIM, XCLAIM, XPENDING, XACK + XDEL; XGROUP CREATE … 0 MKSTREAM
+    <stream>/group    the group's pending list: an entry is in it from its delivery to its XACK
+    the pools' lists  LPUSH
 
 Rules: the group starts at 0, never at `$` (which hides what was added before). A claim pass keeps its cursor to the
 end, because one call looks at ten times COUNT entries and may find none of the stale ones. No lock: XAUTOCLAIM is
 atomic. Consumer names are stable, and a consumer is deleted only when idle and empty, checked and done in one script:
-deleting one drops its pending entries for good.
+deleting one drops its pending entries for good. An entry ends once: a script looks whether it is still pending, and
+only then publishes, acknowledges and deletes. XACK alone cannot tell, because a stale owner's succeeds.
+
+Every command is one of Redis 7.0; nothing here needs a newer one.
 """
 
 import random
@@ -20,7 +24,7 @@ from typing import Any, Final
 
 import redis
 import structlog
-from redis.exceptions import ResponseError
+from redis import exceptions
 
 from metrics.catalogue import BRIDGE_DELETED_PENDING, BRIDGE_GROUP_RECREATED
 
@@ -43,6 +47,26 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   end
 end
 return retired
+"""
+
+#: KEYS[1] stream. ARGV group, then three for each entry: its id, the list and the message that it becomes, both empty
+#: for none. Returns the ids it ended. Being flagged (`#!lua`), it is refused before its first line at maxmemory, on a
+#: replica and on a primary with too few of them.
+_END: Final = """#!lua
+local stream, group = KEYS[1], ARGV[1]
+local ended = {}
+for at = 2, #ARGV, 3 do
+  local id, list, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if #redis.call('XPENDING', stream, group, id, id, 1) == 1 then
+    if list ~= '' then redis.call('LPUSH', list, message) end
+    ended[#ended + 1] = id
+  end
+end
+if #ended > 0 then
+  redis.call('XACK', stream, group, unpack(ended))
+  redis.call('XDEL', stream, unpack(ended))
+end
+return ended
 """
 
 
@@ -76,7 +100,7 @@ class ConsumerGroup:
         """Makes stream and group where they are missing."""
         try:
             self.client.xgroup_create(self.stream, self.group, id="0", mkstream=True)
-        except ResponseError as error:
+        except exceptions.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
         else:
@@ -92,27 +116,40 @@ class ConsumerGroup:
         """
         for _ in range(2):
             with self._healing():
-                return self._own_pending() or self._stale() or self._new(block_ms)
+                return self._next(block_ms)
         return []
 
-    def reread_own_pending(self) -> None:
-        """After an answer that did not arrive: what is still pending tells what was done."""
-        self._own_cursor = _BEFORE_ALL
+    def end(self, publications: Mapping[bytes, tuple[str, str] | None]) -> set[bytes]:
+        """Pushes the (list, message) of each entry that is still pending, then acknowledges and deletes those entries:
+        all of it or nothing. None only ends the entry. XACK alone would let the stream grow for ever.
 
-    def acknowledgement(self, ids: Sequence[bytes]) -> list[tuple[str | bytes, ...]]:
-        """Commands that end the life of entries. XACK alone would let the stream grow for ever."""
-        return [("XACK", self.stream, self.group, *ids), ("XDEL", self.stream, *ids)]
+        Returns the ids that it ended; the others were ended before, by whomever. So it may be repeated when the answer
+        was lost, and by another consumer that took an entry over: each entry is published once.
+        """
+        if not publications:
+            return set()
+        words: list[bytes | str] = []
+        for entry_id, publication in publications.items():
+            words += (entry_id, *(publication or ("", "")))
+        with self._healing():
+            ended: Any = self.client.eval(_END, 1, self.stream, self.group, *words)
+            return set(ended)
+        return set()
 
-    def forget_deliveries(self, ids: Sequence[bytes]) -> None:
-        """For entries that wait for another reader: what was delivered to us meanwhile says nothing about them."""
-        if ids:
+    def hand_back(self, entries: Sequence[Entry]) -> None:
+        """Lets any consumer claim entries at once, and takes back the delivery that was not their fault."""
+        deliveries: dict[int, list[bytes]] = {}
+        for entry in entries:
+            deliveries.setdefault(entry.deliveries - 1, []).append(entry.id)
+        for count, ids in deliveries.items():
             self.client.xclaim(
                 self.stream,
                 self.group,
                 self.consumer,
                 min_idle_time=0,
                 message_ids=list(ids),
-                retrycount=0,
+                idle=self._claim_idle_ms,
+                retrycount=count,
                 justid=True,
             )
 
@@ -122,6 +159,14 @@ class ConsumerGroup:
             names: Any = self.client.eval(_RETIRE, 1, self.stream, self.group, idle_ms, self.consumer)
             return [name.decode() for name in names]
         return []
+
+    def _next(self, block_ms: int) -> list[Entry]:
+        try:
+            return self._own_pending() or self._stale() or self._new(block_ms)
+        except (exceptions.ConnectionError, exceptions.TimeoutError):
+            # What was delivered by an answer that did not arrive is pending, and ours.
+            self._own_cursor = _BEFORE_ALL
+            raise
 
     def _own_pending(self) -> list[Entry]:
         while self._own_cursor is not None:
@@ -171,17 +216,19 @@ class ConsumerGroup:
         return [Entry(entry_id, fields) for entry_id, fields in found if fields]
 
     def _with_deliveries(self, entries: Sequence[Entry]) -> list[Entry]:
-        reply: Any = self.client.xpending_range(
-            self.stream, self.group, min=entries[0].id, max=entries[-1].id, count=10 * len(entries)
-        )
-        deliveries = {item["message_id"]: int(item["times_delivered"]) for item in reply}
-        return [Entry(entry.id, entry.fields, deliveries.get(entry.id, 1)) for entry in entries]
+        """One question per entry: a range of ids may hold any number of others' entries between."""
+        with self.client.pipeline(transaction=False) as pipeline:
+            for entry in entries:
+                pipeline.xpending_range(self.stream, self.group, min=entry.id, max=entry.id, count=1)
+            found: list[Any] = pipeline.execute()
+        counts = [int(one[0]["times_delivered"]) if one else 1 for one in found]
+        return [Entry(entry.id, entry.fields, count) for entry, count in zip(entries, counts, strict=True)]
 
     @contextmanager
     def _healing(self) -> Iterator[None]:
         try:
             yield
-        except ResponseError as error:
+        except exceptions.ResponseError as error:
             # NOGROUP: the group or its stream is gone. UNBLOCKED: it went while we waited.
             if not str(error).startswith(("NOGROUP", "UNBLOCKED", "no such key", "ERR no such key")):
                 raise

@@ -60,7 +60,14 @@ class Service:
             else:
                 self._stopping.wait(backoff)
                 backoff = min(2 * backoff, BACKOFF_MAX)
+        self._hand_back()
         _log.info("bridge stopped")
+
+    def _hand_back(self) -> None:
+        try:
+            self._bridge.hand_back()
+        except redis.RedisError as error:
+            _log.warning("unfinished entries wait until they are claimed", error=repr(error))
 
     def _round(self) -> bool:
         """One round; False when it failed."""

@@ -66,16 +66,22 @@ _state: Final = _ThreadState()
 
 def render(hints: Sequence[Hint]) -> list[Command]:
     """LPUSH commands for `hints`, one per list; hints of one list keep their order. Raises KeyError: unknown pool."""
+    lists: dict[str, list[str]] = {}
+    for key, message in rendered(hints):
+        lists.setdefault(key, []).append(message)
+    return [("LPUSH", key, *messages) for key, messages in lists.items()]
+
+
+def rendered(hints: Sequence[Hint]) -> list[tuple[str, str]]:
+    """(list, message) of each hint. Raises KeyError: unknown pool."""
     producer = _producer()
     channel = producer.channel
     channel.rendered = []
     for hint in hints:
         _publish(producer, hint)
-    lists: dict[str, list[str]] = {}
-    for key, message in channel.rendered:
-        lists.setdefault(key, []).append(message)
+    done: list[tuple[str, str]] = channel.rendered
     channel.rendered = []
-    return [("LPUSH", key, *messages) for key, messages in lists.items()]
+    return done
 
 
 def require_pool(hint: Hint) -> None:

@@ -3,17 +3,20 @@
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from uuid import UUID, uuid4
 
 import pytest
 import redis
-from redis.exceptions import OutOfMemoryError
+from django.db import OperationalError
+from redis.exceptions import ConnectionError, OutOfMemoryError
 
 import redis_topology.clients
 from bridge.bridge import POISON_DELIVERIES, Bridge, Round
 from bridge.consumer_group import ConsumerGroup
 from dispatch import Hint, Priority, messages
+from jobs import selectors
 from jobs.cancellation import cancel
 from jobs.models import DeadLetter, Job
 from jobs.requests import JobRequest
@@ -24,6 +27,7 @@ from tests.servers.redis_server import RedisProcess
 
 pytestmark = pytest.mark.django_db
 
+COUNTS = [field.name for field in fields(Round)]
 STREAM, GROUP = "holdfast:jobs", "bridge"
 
 
@@ -87,9 +91,7 @@ def run_until_empty(bridge: Bridge) -> Round:
         done = bridge.run_once(block_ms=1)
         if done == Round():
             return total
-        total = Round(
-            *(getattr(total, name) + getattr(done, name) for name in ("published", "suppressed", "dead", "left"))
-        )
+        total = Round(*(getattr(total, name) + getattr(done, name) for name in COUNTS))
     pytest.fail("the bridge did not come to an end within 100 rounds")
 
 
@@ -134,11 +136,11 @@ def test_an_unknown_version_waits_for_a_newer_reader(bridge: Bridge, client: red
 def test_waiting_for_a_newer_reader_never_makes_an_entry_poison(bridge: Bridge, client: redis.Redis) -> None:
     bridge.run_once(block_ms=1)  # makes the group
     client.xadd(STREAM, {"v": "2", "whatever": "else"})
-    for _ in range(3):
-        assert bridge.run_once(block_ms=1).left == 1
+    assert bridge.run_once(block_ms=1).left == 1
+    for _ in range(POISON_DELIVERIES + 2):
+        assert bridge_of(group_anew(client)).run_once(block_ms=1).left == 1
         [waiting] = client.xpending_range(STREAM, GROUP, min="-", max="+", count=10)
         assert waiting["times_delivered"] == 0
-        bridge._group.reread_own_pending()
 
 
 def test_an_entry_with_a_nul_is_dead_lettered_and_stops_nobody(bridge: Bridge, client: redis.Redis) -> None:
@@ -148,13 +150,13 @@ def test_an_entry_with_a_nul_is_dead_lettered_and_stops_nobody(bridge: Bridge, c
 
 
 @pytest.mark.parametrize(
-    "fields", [{"nonsense": "x"}, {"v": "1", "j": "nope"}, hint_of(UUID(int=1)).to_fields() | {"p": "gpu"}]
+    "entry", [{"nonsense": "x"}, {"v": "1", "j": "nope"}, hint_of(UUID(int=1)).to_fields() | {"p": "gpu"}]
 )
-def test_malformed_entries_are_dead_lettered_whole(bridge: Bridge, client: redis.Redis, fields: dict[str, str]) -> None:
-    entry_id = client.xadd(STREAM, fields)
+def test_malformed_entries_are_dead_lettered_whole(bridge: Bridge, client: redis.Redis, entry: dict[str, str]) -> None:
+    entry_id = client.xadd(STREAM, entry)
     assert run_until_empty(bridge).dead == 1
     letter = DeadLetter.objects.get()
-    assert (letter.original_id, letter.reason, letter.payload) == (entry_id.decode(), "bridge_malformed", fields)
+    assert (letter.original_id, letter.reason, letter.payload) == (entry_id.decode(), "bridge_malformed", entry)
     assert client.xlen(STREAM) == 0
 
 
@@ -256,6 +258,157 @@ def test_entries_deleted_while_pending_are_counted_and_leave_the_pending_list(cl
 
 def deleted_pending() -> float:
     return float(BRIDGE_DELETED_PENDING._value.get())
+
+
+# -- an entry ends once ------------------------------------------------------------------------------------------------
+def test_a_bridge_that_was_overtaken_publishes_nothing_again(
+    client: redis.Redis, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(3)
+    add(client, [hint_of(job) for job in jobs])
+    add(client, [hint_of(UUID(int=1), pool="gpu")])
+    stalled = bridge_of(consumer(client, "bridge-1"))
+    with monkeypatch.context() as outage:
+        outage.setattr(selectors, "dispatchable", raises(OperationalError("Postgres is away")))
+        with pytest.raises(OperationalError):
+            stalled.run_once(block_ms=1)
+    time.sleep(0.15)  # what makes its entries stale
+    other = bridge_of(consumer(client_of(redis_server), "bridge-2", claim_idle_ms=100))
+    assert run_until_empty(other) == Round(published=3, dead=1)
+    assert stalled.run_once(block_ms=1) == Round(overtaken=4)
+    assert published(client) == [f"{job}-1" for job in jobs]
+    assert DeadLetter.objects.count() == 1
+
+
+def test_a_publication_whose_answer_was_lost_is_not_repeated(
+    bridge: Bridge, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(3)
+    add(client, [hint_of(job) for job in jobs])
+    with monkeypatch.context() as cut:
+        cut.setattr(client, "eval", answer_lost(client.eval))
+        with pytest.raises(ConnectionError, match="lost"):
+            run_until_empty(bridge)
+    assert run_until_empty(bridge) == Round(overtaken=3)
+    assert published(client) == [f"{job}-1" for job in jobs]
+
+
+def test_entries_whose_delivery_was_lost_are_read_again_at_once(
+    bridge: Bridge, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge.run_once(block_ms=1)
+    jobs = open_jobs(3)
+    add(client, [hint_of(job) for job in jobs])
+    with monkeypatch.context() as cut:
+        cut.setattr(client, "xreadgroup", answer_lost(client.xreadgroup))
+        with pytest.raises(ConnectionError, match="lost"):
+            bridge.run_once(block_ms=1)
+    assert pending(client) == 3
+    assert bridge.run_once(block_ms=1).published == 3
+
+
+def raises(error: Exception) -> Callable[..., object]:
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
+
+
+def answer_lost(call: Callable[..., object]) -> Callable[..., object]:
+    """Redis does it, and the connection goes before the answer came."""
+
+    def cut(*arguments: object, **options: object) -> object:
+        call(*arguments, **options)
+        raise ConnectionError("the answer was lost")
+
+    return cut
+
+
+def test_an_outage_of_postgres_brings_no_entry_nearer_to_poison(
+    bridge: Bridge, client: redis.Redis, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(3)
+    add(client, [hint_of(job) for job in jobs])
+    with monkeypatch.context() as outage:
+        outage.setattr(selectors, "dispatchable", raises(OperationalError("Postgres is away")))
+        for _ in range(POISON_DELIVERIES + 2):  # rounds of one bridge, and bridges that are stopped and started
+            for _ in range(3):
+                with pytest.raises(OperationalError):
+                    bridge.run_once(block_ms=1)
+            assert deliveries(client) == [1, 1, 1]
+            bridge.hand_back()
+            bridge = bridge_of(group_anew(client))
+    assert run_until_empty(bridge) == Round(published=3)
+    assert DeadLetter.objects.count() == 0
+
+
+def deliveries(client: redis.Redis) -> list[int]:
+    return [entry["times_delivered"] for entry in client.xpending_range(STREAM, GROUP, min="-", max="+", count=100)]
+
+
+def test_what_a_stopping_bridge_hands_back_is_claimed_at_once(
+    client: redis.Redis, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(3)
+    add(client, [hint_of(job) for job in jobs])
+    stopping = bridge_of(consumer(client, "bridge-1", claim_idle_ms=60_000))
+    with monkeypatch.context() as outage:
+        outage.setattr(selectors, "dispatchable", raises(OperationalError("Postgres is away")))
+        with pytest.raises(OperationalError):
+            stopping.run_once(block_ms=1)
+    stopping.hand_back()
+    assert deliveries(client) == [0, 0, 0]
+    other = bridge_of(consumer(client_of(redis_server), "bridge-2", claim_idle_ms=60_000))
+    assert other.run_once(block_ms=1) == Round(published=3)
+
+
+def test_a_newer_reader_takes_what_an_older_one_left_at_once(client: redis.Redis, redis_server: RedisProcess) -> None:
+    entry_id = client.xadd(STREAM, {"v": "2", "whatever": "else"})
+    assert run_once_with_entries(bridge_of(consumer(client, "bridge-old", claim_idle_ms=60_000))) == Round(left=1)
+    newer = consumer(client_of(redis_server), "bridge-new", claim_idle_ms=60_000)
+    assert [(entry.id, entry.deliveries) for entry in newer.read(block_ms=1)] == [(entry_id, 1)]
+
+
+def run_once_with_entries(bridge: Bridge) -> Round:
+    """The first round of a new stream only makes the group."""
+    return next(done for done in (bridge.run_once(block_ms=1) for _ in range(2)) if done != Round())
+
+
+def test_an_older_reader_does_not_spin_over_what_it_leaves(client: redis.Redis, redis_server: RedisProcess) -> None:
+    bridge = bridge_of(consumer(client, claim_idle_ms=500))
+    for _ in range(5):
+        client.xadd(STREAM, {"v": "2", "whatever": "else"})
+    assert run_once_with_entries(bridge).left == 5
+    before = redis_server.operator().info("stats")["total_commands_processed"]
+    until = time.monotonic() + 1.0
+    rounds = [bridge.run_once(block_ms=50).left for _ in iter(lambda: time.monotonic() < until, False)]
+    commands = redis_server.operator().info("stats")["total_commands_processed"] - before
+    assert sum(rounds) <= 5 * 6, "each claim pass takes them once: every 200 to 300 ms"
+    assert commands < 150
+
+
+def test_deliveries_are_known_however_many_entries_of_others_lie_between(client: redis.Redis) -> None:
+    ids = add(client, [hint_of(uuid4()) for _ in range(60)])
+    group = consumer(client, batch_size=2)
+    group.ensure()
+    client.xreadgroup(GROUP, "bridge-9", {STREAM: ">"}, count=60)
+    client.xclaim(STREAM, GROUP, "bridge-1", 0, [ids[0], ids[-1]], retrycount=7)
+    assert [(entry.id, entry.deliveries) for entry in group.read(block_ms=1)] == [(ids[0], 8), (ids[-1], 8)]
+
+
+def test_a_batch_in_hand_ends_with_its_group(
+    bridge: Bridge, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(2)
+    add(client, [hint_of(job) for job in jobs])
+    with monkeypatch.context() as outage:
+        outage.setattr(selectors, "dispatchable", raises(OperationalError("Postgres is away")))
+        with pytest.raises(OperationalError):
+            run_until_empty(bridge)
+    client.xgroup_destroy(STREAM, GROUP)
+    # Overtaken in the group that is gone, published from the new one.
+    assert run_until_empty(bridge) == Round(published=2, overtaken=2)
+    assert published(client) == [f"{job}-1" for job in jobs]
 
 
 # -- loss of the group ------------------------------------------------------------------------------------------------

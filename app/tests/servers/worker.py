@@ -43,6 +43,10 @@ class AppProcess(ServerProcess):
         assignments = [f"{name}={value}" for name, value in self.environment.items()]
         return ("env", "-C", str(APP_ROOT), *assignments, *self.role())
 
+    def start(self) -> None:
+        self.heartbeat_file.unlink(missing_ok=True)
+        super().start()
+
     def is_ready(self) -> bool:
         return self.heartbeat_file.exists()
 
