@@ -56,8 +56,8 @@ replay: ## run dead letters again (ID=… | FILTER="reason=permanent" | FILTER=a
 
 ##@ Prove
 .PHONY: drill
-drill: ## break the running stack and judge it (NAME=accepts-without-redis|postgres-outage JOBS=5000 RATE=100)
-	@JOBS=$(JOBS) RATE=$(RATE) python3 -m scripts.drills $(NAME)
+drill: ## break the running stack and judge it (NAME=worker-kills|… as in README; JOBS RATE FAULT SEED KILLS DURATION)
+	@python3 -m scripts.drills $(NAME)
 
 ##@ Check
 .PHONY: preflight

@@ -1,11 +1,14 @@
 """Runs one drill by its name: `python3 -m scripts.drills postgres-outage`. `make drill` calls nothing else."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 from scripts.stack import console
+from scripts.stack.command_line import FAILED, INTERRUPTED
 from scripts.stack.errors import StackError
 
 
@@ -20,6 +23,7 @@ def names() -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Exit status of the drill; an error is one sentence and the command to run next."""
     name, *rest = argv or [""]
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         if name not in names():
             what = f"NAME={name} is no drill: there are {', '.join(names())}." if name else "NAME is missing."
@@ -27,7 +31,15 @@ def main(argv: Sequence[str]) -> int:
         return int(import_module(f"scripts.drills.{name.replace('-', '_')}").main(rest))
     except StackError as error:
         console.warn(f"error: {error}")
-        return 1
+        return FAILED
+    except KeyboardInterrupt:
+        console.warn("interrupted; what the drill broke was healed")
+        return INTERRUPTED
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a drill as Ctrl-C does: it heals first."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """The API accepts every job while Redis is gone, and every job is done once when it is back.
 
-python3 -m scripts.drills.accepts_without_redis [--fault stopped|paused|all-paused] [--jobs 5000] [--rate 100]
+python3 -m scripts.drills accepts-without-redis [--fault stopped|paused|all-paused] [--jobs 5000] [--rate 100]
 """
 
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from scripts.drills import arguments as drill
+from scripts.drills import client_ledger, outcome, workload
 from scripts.drills.load import Answer, percentile, spread
-from scripts.drills.truth import Applied, Truth
+from scripts.drills.truth import Truth
 from scripts.drills.verdict import Verdict
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
@@ -27,8 +26,6 @@ FAULTS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 BEFORE = 0.1
 
 ACCEPT_P99_SECONDS = 0.3
-#: Seconds after Redis's return until 1,000 jobs are done.
-DRAIN_SECONDS_PER_THOUSAND = 60.0
 
 
 def run(stack: Stack, *, fault: str, jobs: int, rate: float, judges_time: bool = True) -> int:
@@ -37,7 +34,7 @@ def run(stack: Stack, *, fault: str, jobs: int, rate: float, judges_time: bool =
     inject, victims = FAULTS[fault]
     hypothesis = f"Redis {fault} ({stack.topology}): {jobs} requests at {rate:g}/s, all 202, each done once"
     verdict = Verdict(hypothesis, judges_time=judges_time)
-    load = drill.probe_load(stack, tag=tag, count=jobs, rate=rate)
+    load = workload.probe_load(stack, tag=tag, count=jobs, rate=rate)
     load.start()
     try:
         load.wait_for(int(jobs * BEFORE))
@@ -45,10 +42,8 @@ def run(stack: Stack, *, fault: str, jobs: int, rate: float, judges_time: bool =
         answers = load.join()
     finally:
         containers.recover(*victims)
-    returned = time.monotonic()
     check_answers(verdict, answers, jobs=jobs)
-    check_effects(verdict, Truth(stack), answers, returned=returned)
-    verdict.check(Truth(stack).applied_twice(tag) == 0, "no effect was applied twice")
+    outcome.judge(verdict, Truth(stack), client_ledger.settled(verdict, load, answers), tag=tag)
     return verdict.status()
 
 
@@ -59,35 +54,10 @@ def check_answers(verdict: Verdict, answers: Sequence[Answer], *, jobs: int) -> 
     verdict.check_time(p99 < ACCEPT_P99_SECONDS, f"latency {spread(answers)}")
 
 
-def check_effects(verdict: Verdict, truth: Truth, answers: Sequence[Answer], *, returned: float) -> None:
-    """Wait, bounded, until every accepted job has had its effect."""
-    accepted = [answer.job_id for answer in answers if answer.job_id]
-    limit = max(DRAIN_SECONDS_PER_THOUSAND, DRAIN_SECONDS_PER_THOUSAND * len(accepted) / 1000)
-    applied = drained(truth, accepted, until=returned + limit)
-    took = time.monotonic() - returned
-    verdict.check(
-        applied == Applied(once=len(accepted), twice=0, never=0),
-        f"{applied.once} of {len(accepted)} done once, {applied.twice} more often, {applied.never} not, "
-        f"{took:.1f} s after Redis's return (limit {limit:.0f} s)",
-    )
-
-
-def drained(truth: Truth, accepted: Sequence[str], *, until: float) -> Applied:
-    applied = truth.applied(accepted)
-    while applied.never and time.monotonic() < until:
-        time.sleep(1.0)
-        applied = truth.applied(accepted)
-    return applied
-
-
 def main(argv: Sequence[str]) -> int:
     parser = drill.parser(__doc__ or "", jobs=5000, rate=100)
-    parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="may be given again; default all")
+    drill.add_faults(parser, tuple(FAULTS))
     chosen = parser.parse_args(argv)
     stack = drill.stack_of(chosen)
     faults = chosen.fault or [name for name in FAULTS if stack.topology == "sentinel" or name != "all-paused"]
-    return max(run(stack, fault=fault, jobs=chosen.jobs, rate=chosen.rate) for fault in faults)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return drill.run_each(stack, faults, lambda fault: run(stack, fault=fault, jobs=chosen.jobs, rate=chosen.rate))

@@ -1,53 +1,72 @@
-"""What every drill takes from its command line; JOBS= and RATE= of make arrive as environment variables."""
+"""What every drill takes from its command line; JOBS=, RATE=, FAULT=, SEED= of make arrive as environment variables."""
 
 import argparse
 import os
+import random
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from scripts.drills.load import Load, Target
-from scripts.stack import deployment
+from scripts.drills import steady_state
+from scripts.stack import console, deployment
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
 
-ROOT = Path(__file__).resolve().parents[2]
-JOBS_PATH = "/api/v1/jobs"
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+#: Seconds until the stack is whole again after one fault, so that the next meets a whole one: a Sentinel that was
+#: frozen tilts for 30 s, and health is asked every 15.
+_BETWEEN_SECONDS: Final = 120.0
 
 
 def parser(description: str, *, jobs: int, rate: float) -> argparse.ArgumentParser:
     """--env-file, --jobs, --rate; a drill adds its own."""
-    made = argparse.ArgumentParser(description=description)
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--env-file", type=Path, help="a stack other than that of .env")
     made.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or jobs), help="requests")
     made.add_argument("--rate", type=float, default=float(os.environ.get("RATE") or rate), help="requests a second")
     return made
 
 
+def add_seed(made: argparse.ArgumentParser) -> None:
+    """--seed: the same one makes the same choices."""
+    default = int(os.environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
+    made.add_argument("--seed", type=int, default=default, help="of every random choice; printed")
+
+
+def add_faults(made: argparse.ArgumentParser, faults: Sequence[str]) -> None:
+    """--fault: which of these, in this order; all when absent. FAULT of the environment stands for the option."""
+    made.add_argument("--fault", choices=faults, action="append", help="may be given again; default all")
+    if given := os.environ.get("FAULT"):
+        if given not in faults:
+            raise StackError(f"FAULT={given} is none of {', '.join(faults)}.", fix=f"name one: FAULT={faults[0]}")
+        made.set_defaults(fault=[given])
+
+
 def stack_of(arguments: argparse.Namespace) -> Stack:
-    """The stack to break. Raises StackError when it does not run: a drill would only find it broken."""
+    """The stack to break. Raises StackError when it does not run or is not whole: a drill would blame its own fault."""
     stack = deployment.load(ROOT, env_path=arguments.env_file.resolve() if arguments.env_file else None)
     running = Containers(stack.project)
     if stopped := [service for service in ("web", "postgres") if not running.ids(service, running=True)]:
         raise StackError(f"{stack.project} does not run: no container of {', '.join(stopped)}.", fix="make up")
+    steady_state.require(stack)
+    console.say(
+        f"{stack.project}: MODE={stack.mode} TOPOLOGY={stack.topology}, whole; one job of each pool went through"
+    )
     return stack
 
 
-def target_of(stack: Stack) -> Target:
-    """The stack's API, with its first key."""
-    headers = {"Authorization": f"Bearer {stack.value('HOLDFAST_API_KEY')}"}
-    return Target(stack.value("PUBLISH_ADDRESS"), int(stack.value("WEB_PORT")), headers)
+def run_each(stack: Stack, faults: Sequence[str], run: Callable[[str], int]) -> int:
+    """One fault after the other, each on a whole stack; the worst of their exit statuses."""
+    statuses: list[int] = []
+    for fault in faults:
+        steady_state.require(stack, within=_BETWEEN_SECONDS if statuses else 0.0)
+        statuses.append(run(fault))
+    return max(statuses)
 
 
 def new_tag() -> str:
     """Tells this run's jobs from all others."""
     return f"drill-{uuid.uuid4().hex[:12]}"
-
-
-def probe_load(stack: Stack, *, tag: str, count: int, rate: float) -> Load:
-    """`count` different probe.fast jobs."""
-
-    def body(index: int) -> dict[str, object]:
-        return {"kind": "probe.fast", "farm_id": "drill", "params": {"tag": f"{tag}-{index}"}}
-
-    return Load(target_of(stack), JOBS_PATH, make_body=body, count=count, rate=rate)

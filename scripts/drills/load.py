@@ -42,12 +42,15 @@ class Target:
     port: int
     headers: Mapping[str, str]
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str, bytes]:
-        """One request on its own connection: status (0 = none), Retry-After, body."""
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str = ""
+    ) -> tuple[int, str, bytes]:
+        """One request on its own connection: status (0 = none), Retry-After, body. `key`: the Idempotency-Key."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SECONDS)
         try:
             payload = json.dumps(body).encode() if body is not None else None
-            connection.request(method, path, payload, {**self.headers, "Content-Type": "application/json"})
+            headers = {**self.headers, "Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+            connection.request(method, path, payload, headers)
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Retry-After", ""), answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -57,14 +60,25 @@ class Target:
 
 
 class Load:
-    """`count` posts of `make_body(index)` at `rate` a second. Start it, do something to the stack, join it."""
+    """`count` posts of `make_body(index)` at `rate` a second. Start it, do something to the stack, join it.
+
+    With `key` each carries the Idempotency-Key `<key>-<index>`.
+    """
 
     def __init__(
-        self, target: Target, path: str, *, make_body: Callable[[int], Mapping[str, Any]], count: int, rate: float
+        self,
+        target: Target,
+        path: str,
+        *,
+        make_body: Callable[[int], Mapping[str, Any]],
+        count: int,
+        rate: float,
+        key: str = "",
     ) -> None:
         self.count = count
         self.answers: list[Answer] = []
         self._target, self._path, self._make_body, self._rate = target, path, make_body, rate
+        self._key = key
         self._next = 0
         self._lock = threading.Lock()
         self._started = 0.0
@@ -76,6 +90,11 @@ class Load:
         for thread in self._threads:
             thread.start()
 
+    def stop(self) -> None:
+        """Sends no more; `count` is then what was sent."""
+        with self._lock:
+            self.count = min(self.count, self._next)
+
     def join(self) -> list[Answer]:
         """Wait for the last answer; all of them, in the order of sending."""
         for thread in self._threads:
@@ -86,13 +105,18 @@ class Load:
         """Return when request `index` is due."""
         time.sleep(max(0.0, self._started + index / self._rate - time.monotonic()))
 
+    def send(self, index: int) -> Answer:
+        """Posts request `index` now, under its key: also how a client repeats it."""
+        sent = time.monotonic()
+        key = f"{self._key}-{index}" if self._key else ""
+        status, retry_after, body = self._target.send("POST", self._path, self._make_body(index), key=key)
+        late = sent - self._started - index / self._rate
+        return Answer(index, sent, time.monotonic() - sent, late, status, retry_after, body)
+
     def _work(self) -> None:
         while (index := self._take()) is not None:
             self.wait_for(index)
-            sent = time.monotonic()
-            status, retry_after, body = self._target.send("POST", self._path, self._make_body(index))
-            late = sent - self._started - index / self._rate
-            answer = Answer(index, sent, time.monotonic() - sent, late, status, retry_after, body)
+            answer = self.send(index)
             with self._lock:
                 self.answers.append(answer)
 

@@ -1,33 +1,48 @@
-"""While Postgres is down or frozen the API says so at once, stays alive, and loses nothing that it accepted.
+"""While Postgres is down, frozen or starting again the API says so at once, stays alive, and loses nothing it accepted.
 
-python3 -m scripts.drills.postgres_outage [--fault stopped|paused] [--rate 100] [--seconds 30]
+The client keeps its own list: ids, refusals, and requests whose fate it does not know. After the outage it repeats what
+has no id under its Idempotency-Key, and ends with exactly one finished job for each request.
+
+stopped  `docker stop`: sessions end, a checkpoint is written
+killed   `docker kill`: stays down until the drill starts it, recovers from its log
+crashed  SIGKILL of the postmaster inside: Docker starts it again by itself
+paused   `docker pause`: connections stay open, nothing answers
+
+python3 -m scripts.drills postgres-outage [--fault stopped|killed|crashed|paused] [--rate 100] [--seconds 30]
 """
 
-import sys
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from scripts.drills import arguments as drill
-from scripts.drills.accepts_without_redis import drained
-from scripts.drills.load import Answer, Target, spread
-from scripts.drills.truth import Applied, Truth
+from scripts.drills import client_ledger, outcome, workload
+from scripts.drills.load import Answer, Load, Target, spread
+from scripts.drills.truth import Truth
 from scripts.drills.verdict import Verdict
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 
-FAULTS: dict[str, Callable[..., None]] = {"stopped": Containers.stop, "paused": Containers.pause}
+FAULTS: Final[dict[str, Callable[..., None]]] = {
+    "stopped": Containers.stop,
+    "killed": Containers.kill,
+    "crashed": Containers.crash,
+    "paused": Containers.pause,
+}
+#: Lasts as long as Postgres takes to start, not as long as the drill says.
+SHORT: Final = "crashed"
 
-ANSWER_SECONDS = 2.5
+ANSWER_SECONDS: Final = 2.5
 #: /livez touches nothing that can block; the rest is the host's own noise.
-LIVENESS_SECONDS = 1.0
+LIVENESS_SECONDS: Final = 1.0
 #: Seconds of load before the fault and after the recovery.
 LEAD_SECONDS, TAIL_SECONDS = 3.0, 15.0
-#: Seconds after Postgres's return until requests are accepted again.
-RESUME_SECONDS = 10.0
-DRAIN_SECONDS = 90.0
+#: Seconds after Postgres's return until requests are accepted again. Where it was killed, it replays its log first.
+RESUME_SECONDS: Final = 10.0
 
 
 @dataclass
@@ -54,70 +69,94 @@ class LivenessProbe:
             self.answers.append((status, time.monotonic() - started))
 
 
+@dataclass(frozen=True)
+class Outage:
+    """When Postgres was taken away and when it was given back, on the clock of time.monotonic."""
+
+    failed: float
+    returned: float
+
+    def is_inside(self, answer: Answer) -> bool:
+        """Sent when nothing can be accepted: the first expiry, which takes the whole deadline, is over."""
+        return self.failed + ANSWER_SECONDS < answer.sent < self.returned - ANSWER_SECONDS
+
+
 def run(stack: Stack, *, fault: str, rate: float, seconds: float, judges_time: bool = True) -> int:
     """One drill against a running stack; 0 when the promise held."""
-    containers, tag = Containers(stack.project), drill.new_tag()
-    hypothesis = f"Postgres {fault} for {seconds:g} s under {rate:g} requests/s: 503 within {ANSWER_SECONDS} s"
-    verdict = Verdict(hypothesis, judges_time=judges_time)
+    tag = drill.new_tag()
+    lasts = "until it has started again" if fault == SHORT else f"for {seconds:g} s"
+    verdict = Verdict(
+        f"Postgres {fault} {lasts} under {rate:g} requests/s: 503 within {ANSWER_SECONDS} s, one job for each request",
+        judges_time=judges_time,
+    )
     count = int(rate * (LEAD_SECONDS + seconds + TAIL_SECONDS))
-    load = drill.probe_load(stack, tag=tag, count=count, rate=rate)
-    load.start()
-    with LivenessProbe(drill.target_of(stack)) as liveness:
-        load.wait_for(int(rate * LEAD_SECONDS))
-        try:
-            FAULTS[fault](containers, "postgres")
-            failed = time.monotonic()
-            load.wait_for(int(rate * (LEAD_SECONDS + seconds)))
-        finally:
-            containers.recover("postgres")
-        returned = time.monotonic()
+    load = workload.probe_load(stack, tag=tag, count=count, rate=rate)
+    with LivenessProbe(workload.target_of(stack)) as liveness:
+        outage = inject(Containers(stack.project), load, fault=fault, rate=rate, seconds=seconds)
         answers = load.join()
-    check_answers(verdict, answers, failed=failed, returned=returned)
-    slowest = max(took for _, took in liveness.answers)
-    statuses = Counter(status for status, _ in liveness.answers)
-    verdict.check(set(statuses) == {200}, f"/livez {dict(statuses)}")
-    verdict.check_time(slowest <= LIVENESS_SECONDS, f"/livez slowest {slowest:.2f} s")
-    check_effects(verdict, Truth(stack), answers, tag=tag)
+    check_answers(verdict, answers, outage, fault=fault)
+    check_liveness(verdict, liveness)
+    outcome.judge(verdict, Truth(stack), client_ledger.settled(verdict, load, answers), tag=tag)
     return verdict.status()
 
 
-def check_answers(verdict: Verdict, answers: Sequence[Answer], *, failed: float, returned: float) -> None:
+def inject(containers: Containers, load: Load, *, fault: str, rate: float, seconds: float) -> Outage:
+    load.start()
+    load.wait_for(int(rate * LEAD_SECONDS))
+    try:
+        failed = time.monotonic()
+        FAULTS[fault](containers, "postgres")
+        if fault != SHORT:
+            load.wait_for(int(rate * (LEAD_SECONDS + seconds)))
+    finally:
+        containers.recover("postgres")
+    return Outage(failed, time.monotonic())
+
+
+def check_answers(verdict: Verdict, answers: Sequence[Answer], outage: Outage, *, fault: str) -> None:
     statuses = Counter(answer.status for answer in answers)
     verdict.check(set(statuses) <= {202, 503}, f"answers {dict(statuses)}: {spread(answers)}")
     slow = [answer for answer in answers if answer.seconds > ANSWER_SECONDS]
     verdict.check_time(not slow, f"{len(slow)} answers took longer than {ANSWER_SECONDS} s")
     refused = [answer for answer in answers if answer.status == 503]
-    verdict.check(all(answer.retry_after for answer in refused), f"{len(refused)} refusals, each with Retry-After")
-    # The first expiry takes the request's whole deadline; after it nothing may be accepted until Postgres is back.
-    settled = [answer for answer in answers if failed + ANSWER_SECONDS < answer.sent < returned - ANSWER_SECONDS]
     verdict.check(
-        bool(settled) and all(answer.status == 503 for answer in settled),
-        f"{len(settled)} requests during the fault, all refused",
+        bool(refused) and all(answer.retry_after for answer in refused),
+        f"{len(refused)} refusals, each with Retry-After",
     )
-    resumed = min((answer.sent for answer in answers if answer.sent > returned and answer.status == 202), default=None)
-    shown = "never" if resumed is None else f"{resumed - returned:.1f} s after the recovery"
-    verdict.check(resumed is not None and resumed - returned <= RESUME_SECONDS, f"accepts again {shown}")
+    inside = [answer for answer in answers if outage.is_inside(answer)]
+    if fault != SHORT:
+        verdict.check(
+            bool(inside) and all(answer.status == 503 for answer in inside),
+            f"{len(inside)} requests during the fault, all refused",
+        )
+    check_return(verdict, answers, outage)
 
 
-def check_effects(verdict: Verdict, truth: Truth, answers: Sequence[Answer], *, tag: str) -> None:
-    accepted = [answer.job_id for answer in answers if answer.job_id]
-    applied = drained(truth, accepted, until=time.monotonic() + DRAIN_SECONDS)
-    verdict.check(
-        applied == Applied(once=len(accepted), twice=0, never=0),
-        f"{applied.once} of {len(accepted)} accepted jobs done once, {applied.twice} more often, {applied.never} not",
-    )
-    verdict.check(truth.applied_twice(tag) == 0, "no effect was applied twice, also where the answer was 503")
+def check_return(verdict: Verdict, answers: Sequence[Answer], outage: Outage) -> None:
+    """From the recovery to the last refusal; a crash is over when the first request after it is accepted again."""
+    later = [answer for answer in answers if answer.sent > outage.returned]
+    refused = max((answer.sent for answer in later if answer.status != 202), default=outage.returned)
+    resumed = any(answer.sent > refused for answer in later)
+    took = refused - outage.returned
+    shown = f"{took:.1f} s after Postgres was started" if resumed else "never"
+    verdict.check(resumed and took <= RESUME_SECONDS, f"every request is accepted again {shown}")
+
+
+def check_liveness(verdict: Verdict, liveness: LivenessProbe) -> None:
+    statuses = Counter(status for status, _ in liveness.answers)
+    slowest = max(took for _, took in liveness.answers)
+    verdict.check(set(statuses) == {200}, f"/livez {dict(statuses)}")
+    verdict.check_time(slowest <= LIVENESS_SECONDS, f"/livez slowest {slowest:.2f} s")
 
 
 def main(argv: Sequence[str]) -> int:
     parser = drill.parser(__doc__ or "", jobs=0, rate=100)
-    parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="may be given again; default all")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the fault lasts")
+    drill.add_faults(parser, tuple(FAULTS))
+    default = float(os.environ.get("DURATION") or 30.0)
+    parser.add_argument("--seconds", type=float, default=default, help="how long the fault lasts")
     chosen = parser.parse_args(argv)
     stack = drill.stack_of(chosen)
     faults = chosen.fault or list(FAULTS)
-    return max(run(stack, fault=fault, rate=chosen.rate, seconds=chosen.seconds) for fault in faults)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return drill.run_each(
+        stack, faults, lambda fault: run(stack, fault=fault, rate=chosen.rate, seconds=chosen.seconds)
+    )

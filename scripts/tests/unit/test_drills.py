@@ -1,0 +1,134 @@
+"""What drills decide without a stack: plans, victims, the client's ledger, what a whole stack is."""
+
+import unittest
+from pathlib import Path
+from typing import Any
+
+from scripts.drills import __main__ as command
+from scripts.drills import steady_state, worker_kills, workload
+from scripts.drills.client_ledger import ClientLedger, is_clear_no
+from scripts.drills.load import Answer
+from scripts.drills.postgres_outage import Outage
+from scripts.drills.truth import Census
+from scripts.drills.worker_kills import Kill
+from scripts.stack.containers import Process
+
+Json = dict[str, Any]
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+
+
+def answer(index: int, status: int, body: bytes = b"{}", sent: float = 0.0) -> Answer:
+    return Answer(index, sent=sent, seconds=0.1, late=0.0, status=status, body=body)
+
+
+class Names(unittest.TestCase):
+    def test_each_drill_stands_in_the_readme(self) -> None:
+        self.assertEqual([name for name in command.names() if f"make drill NAME={name}" not in README], [])
+
+    def test_an_unknown_name_is_answered_with_the_known(self) -> None:
+        self.assertEqual(command.main(["no-such-drill"]), 1)
+
+
+class KillPlan(unittest.TestCase):
+    def test_the_seed_decides_everything(self) -> None:
+        self.assertEqual(worker_kills.plan(7, kills=50, jobs=1000), worker_kills.plan(7, kills=50, jobs=1000))
+        self.assertNotEqual(worker_kills.plan(7, kills=50, jobs=1000), worker_kills.plan(8, kills=50, jobs=1000))
+
+    def test_kills_lie_in_order_within_the_load_and_reach_every_service(self) -> None:
+        kills = worker_kills.plan(7, kills=50, jobs=1000)
+        times = [kill.index for kill in kills]
+        self.assertEqual(times, sorted(times))
+        self.assertTrue(times[0] >= 50 and times[-1] < 950)
+        self.assertEqual({kill.service for kill in kills}, set(worker_kills.SERVICES))
+
+    def test_takes_a_child_only_where_there_is_one(self) -> None:
+        kill = Kill(index=0, service="worker-fast", takes_child=True, container_share=0.0, process_share=0.99)
+        main, first, second = Process(7, 1), Process(41, 7), Process(42, 7)
+        self.assertEqual(worker_kills.victim_of(kill, [main, first, second]), second)
+        self.assertEqual(worker_kills.victim_of(kill, [main, Process(60, 41)]), main)
+
+
+class Workload(unittest.TestCase):
+    def test_the_mix_reaches_every_pool_and_has_work_to_interrupt(self) -> None:
+        works = [workload.mixed(index) for index in range(10)]
+        self.assertEqual({work.kind for work in works}, {"probe.fast", "probe.io", "probe.cpu"})
+        self.assertGreater(max(work.work_ms for work in works), 100)
+
+
+class Ledger(unittest.TestCase):
+    def test_tells_a_clear_no_from_an_answer_that_leaves_it_open(self) -> None:
+        self.assertTrue(is_clear_no(answer(0, 503, b'{"detail": "nothing of this request was accepted."}')))
+        self.assertTrue(is_clear_no(answer(0, 429)))
+        self.assertFalse(is_clear_no(answer(0, 503, b'{"detail": "whether this one was accepted is unknown."}')))
+        self.assertFalse(is_clear_no(answer(0, 500)))
+        self.assertFalse(is_clear_no(answer(0, 0)))
+
+    def test_repeats_what_has_no_id_until_it_has_one(self) -> None:
+        ledger = ClientLedger()
+        for first in (answer(0, 202, b'{"id": "a"}'), answer(1, 0), answer(2, 429)):
+            ledger.note(first)
+        self.assertEqual((ledger.ids, ledger.unknown, ledger.refused), ({0: "a"}, [1], [2]))
+        repeated: list[int] = []
+
+        def send(index: int) -> Answer:
+            repeated.append(index)
+            return answer(index, 200, b'{"id": "b%d"}' % index)
+
+        ledger.settle(send, within=5)
+        self.assertEqual((sorted(repeated), ledger.without_id()), ([1, 2], []))
+        self.assertEqual(ledger.ids, {0: "a", 1: "b1", 2: "b2"})
+
+    def test_gives_up_in_time(self) -> None:
+        ledger = ClientLedger()
+        ledger.note(answer(0, 0))
+        ledger.settle(lambda index: answer(index, 503), within=0)
+        self.assertEqual(ledger.without_id(), [0])
+
+
+class Outages(unittest.TestCase):
+    def test_a_request_is_inside_when_even_the_first_deadline_is_over(self) -> None:
+        outage = Outage(failed=100.0, returned=110.0)
+        self.assertEqual([outage.is_inside(answer(0, 503, sent=at)) for at in (101, 105, 109)], [False, True, False])
+
+
+class Counting(unittest.TestCase):
+    def test_extra_executions_are_a_share_of_jobs(self) -> None:
+        census = Census(
+            requests=200, jobs=200, open=0, succeeded=200, once=200, twice=0,
+            executions=203, rescues=3, hand_backs=0, slowest_seconds=1.0,
+        )  # fmt: skip
+        self.assertAlmostEqual(census.extra_executions, 0.015)
+
+
+class SteadyState(unittest.TestCase):
+    def container(self, status: str, health: str = "", *, restart: str = "unless-stopped", code: int = 0) -> Json:
+        state: dict[str, Any] = {"Status": status, "ExitCode": code}
+        if health:
+            state["Health"] = {"Status": health}
+        return {
+            "State": state,
+            "Config": {"Labels": {"com.docker.compose.service": "web"}},
+            "HostConfig": {"RestartPolicy": {"Name": restart}},
+        }
+
+    def phrases(self, *containers: Json) -> list[str]:
+        return steady_state.ill_containers(containers)
+
+    def test_a_running_healthy_one_and_an_ended_one_shot_are_well(self) -> None:
+        self.assertEqual(self.phrases(self.container("running", "healthy"), self.container("running")), [])
+        self.assertEqual(self.phrases(self.container("exited", restart="no")), [])
+
+    def test_a_paused_one_is_ill_whatever_its_last_check_said(self) -> None:
+        self.assertEqual(self.phrases(self.container("paused", "healthy")), ["web is paused"])
+
+    def test_names_the_stopped_the_starting_and_the_failed_one_shot(self) -> None:
+        found = self.phrases(
+            self.container("exited"),
+            self.container("running", "starting"),
+            self.container("exited", restart="no", code=1),
+        )
+        self.assertEqual(found, ["web is exited", "web is starting", "web is exited"])
+
+
+if __name__ == "__main__":
+    unittest.main()
