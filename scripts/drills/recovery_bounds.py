@@ -9,7 +9,7 @@ python3 -m scripts.drills recovery-bounds [--rounds 5]
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -38,13 +38,20 @@ LEASE_SECONDS: Final = 10.0
 FLUSH_SECONDS: Final = 5.0
 #: A tick may come a fifth late.
 JITTER: Final = 1.2
-#: Seconds for the way of the new hint: one tick's statements, a publish, a claim.
-HINT_SECONDS: Final = 0.5
+#: Seconds that a tick and its publish take themselves.
+TICK_SECONDS: Final = 0.5
 
 SETTLE_SECONDS: Final = 30.0
 
 #: kombu's list per priority: the queue's name, and the step behind a separator.
 _LISTS: Final = (POOL, *(f"{POOL}\x06\x16{step}" for step in range(1, 10)))
+
+
+class Found(NamedTuple):
+    """One loss, in seconds since it happened."""
+
+    hinted: float  #: the sweeper has found it
+    claimed: float  #: a worker has it
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,20 @@ class Bound:
     name: str
     words: str
     seconds: float
-    measured: Sequence[float]
+    found: Sequence[Found]
 
     def holds(self) -> bool:
-        return bool(self.measured) and max(self.measured) <= self.seconds + HINT_SECONDS
+        """Judged by the hint: the claim waits for a free worker, and a killed one takes its time to start."""
+        return bool(self.found) and max(one.hinted for one in self.found) <= self.seconds + TICK_SECONDS
 
     def row(self) -> str:
-        return (
-            f"{self.name:<12} {self.words:<30} {self.seconds:>5.1f} s  {percentile(self.measured, 0.5):>6.2f} s  "
-            f"{max(self.measured, default=0.0):>6.2f} s  {len(self.measured):>4}"
-        )
+        hinted, claimed = [one.hinted for one in self.found], [one.claimed for one in self.found]
+        figures = [percentile(values, share) for values in (hinted, claimed) for share in (0.5, 1.0)]
+        shown = "".join(f"{seconds:>9.2f}" for seconds in figures)
+        return f"{self.name:<12} {self.words:<26} {self.seconds:>6.1f} {shown} {len(self.found):>5}"
+
+
+HEADER: Final = f"{'seconds':<12} {'stated':<26} {'bound':>6} {'hinted':>9}{'max':>9}{'claimed':>9}{'max':>9} {'n':>5}"
 
 
 class Lost(NamedTuple):
@@ -82,15 +93,14 @@ class _Rounds:
         self._containers = Containers(stack.project)
         self._nodes = RedisNodes(stack)
 
-    def lost_hint(self) -> list[float]:
-        """Seconds from accepted to claimed, of each job whose hint was deleted."""
+    def lost_hint(self) -> list[Found]:
+        """Since the job was accepted, which is when the grace of its hint began."""
         tag = drill.new_tag()
         lost = self._lose_hints(tag, "DEL", *_LISTS)
-        times = self._times(tag)
-        return sorted(job.claimed - job.accepted for job in times)[-lost.hints :]
+        return self._last(tag, lost.hints, lambda job: job.accepted)
 
-    def dead_worker(self) -> list[float]:
-        """Seconds from the kill to the claim by another attempt, of each job."""
+    def dead_worker(self) -> list[Found]:
+        """Since the kill."""
         tag = drill.new_tag()
         self._submit(tag, INTERRUPTED, INTERRUPTED_AT_ONCE)
         wait_until(
@@ -101,14 +111,18 @@ class _Rounds:
         )
         killed = time.time()
         self._containers.crash(SERVICE)
-        return [job.rescued - killed for job in self._times(tag)]
+        return [Found(job.hinted - killed, job.rescued - killed) for job in self._times(tag)]
 
-    def flush(self) -> list[float]:
-        """Seconds from the flush to the first claim of a job whose hint it took."""
+    def flush(self) -> list[Found]:
+        """Since the flush."""
         tag = drill.new_tag()
         lost = self._lose_hints(tag, "FLUSHALL")
-        times = self._times(tag)
-        return sorted(job.claimed - lost.at for job in times)[-lost.hints :][:1]
+        return self._last(tag, lost.hints, lambda _job: lost.at)
+
+    def _last(self, tag: str, count: int, since: Callable[[Times], float]) -> list[Found]:
+        """The `count` jobs that were claimed last: those whose hint was taken."""
+        times = sorted(self._times(tag), key=lambda job: job.claimed)[-count:]
+        return [Found(job.hinted - since(job), job.claimed - since(job)) for job in times]
 
     def _lose_hints(self, tag: str, *command: str) -> Lost:
         """Hints pile up before a frozen worker until the command takes them.
@@ -160,8 +174,7 @@ def run(stack: Stack, *, rounds: int, judges_time: bool = True) -> int:
     tick = JITTER * float(stack.value("SWEEPER_TICK_SECONDS"))
     grace = truth.grace(POOL)
     lost, dead, flushed = (
-        [seconds for _ in range(rounds) for seconds in measure()]
-        for measure in (one.lost_hint, one.dead_worker, one.flush)
+        [found for _ in range(rounds) for found in measure()] for measure in (one.lost_hint, one.dead_worker, one.flush)
     )
     grace = max(grace, truth.grace(POOL))
     bounds = (
@@ -169,13 +182,9 @@ def run(stack: Stack, *, rounds: int, judges_time: bool = True) -> int:
         Bound("dead worker", f"lease {LEASE_SECONDS:g} s + tick {tick:g} s", LEASE_SECONDS + tick, dead),
         Bound("flush", "until jobs move again", FLUSH_SECONDS, flushed),
     )
-    verdict.note(f"{'':<12} {'stated':<30} {'bound':>7}  {'median':>8}  {'max':>8}  {'n':>4}")
+    verdict.note(f"       {HEADER}")
     for bound in bounds:
-        verdict.note(bound.row())
-    for bound in bounds:
-        verdict.check_time(
-            bound.holds(), f"{bound.name}: at most {bound.seconds + HINT_SECONDS:.1f} s, the hint's way included"
-        )
+        verdict.check_time(bound.holds(), bound.row())
     return verdict.status()
 
 

@@ -55,9 +55,9 @@ SELECT coalesce(greatest(extract(epoch FROM max(next_dispatch_at) - clock_timest
 FROM job WHERE params->>'tag' LIKE :'tag' || '-%' AND state IN ('QUEUED', 'RUNNING');
 """
 
-#: Unix times per job: accepted, claimed for the first time, taken over for the first time.
+#: Unix times per job: accepted, last hinted, claimed for the first time, taken over for the first time.
 _TIMES = """
-SELECT extract(epoch FROM accepted_at),
+SELECT extract(epoch FROM accepted_at), coalesce(extract(epoch FROM hinted_at), 'Infinity'),
     coalesce(extract(epoch FROM min(at) FILTER (WHERE event IN ('claimed', 'rescued'))), 'Infinity'),
     coalesce(extract(epoch FROM min(at) FILTER (WHERE event = 'rescued')), 'Infinity')
 FROM job LEFT JOIN job_event ON job_event.job_id = job.id
@@ -102,6 +102,7 @@ class Times(NamedTuple):
     """When things happened to one job, Unix time; infinite = not yet."""
 
     accepted: float
+    hinted: float  #: for the last time
     claimed: float
     rescued: float
 
