@@ -113,8 +113,11 @@ def check_accepts(verdict: Verdict, answers: list[Answer], *, jobs: int) -> None
 
 
 def moved_again(times: Sequence[Times], failed: float, returned: float) -> list[float]:
-    """Seconds from Redis's return to the claims of jobs that waited for one when it went, shortest first."""
-    return sorted(job.claimed - returned for job in times if job.accepted < failed and job.claimed > returned)
+    """Seconds from Redis's return to the claims of jobs whose hint went with it, shortest first.
+
+    Those were accepted before, and hinted again before their first claim.
+    """
+    return sorted(job.claimed - returned for job in times if job.accepted < failed < job.hinted < job.claimed)
 
 
 def check_movement(verdict: Verdict, moved: Sequence[float]) -> None:

@@ -1,15 +1,27 @@
 """What drills decide without a stack: plans, victims, the client's ledger, what a whole stack is."""
 
+import math
+import struct
+import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
 
 from scripts.drills import __main__ as command
-from scripts.drills import steady_state, worker_kills, workload
+from scripts.drills import (
+    exposition,
+    raster,
+    recovery_bounds,
+    redis_loss,
+    rolling_restart,
+    steady_state,
+    worker_kills,
+    workload,
+)
 from scripts.drills.client_ledger import ClientLedger, is_clear_no
 from scripts.drills.load import Answer
 from scripts.drills.postgres_outage import Outage
-from scripts.drills.truth import Census
+from scripts.drills.truth import Census, Times
 from scripts.drills.worker_kills import Kill
 from scripts.stack.containers import Process
 
@@ -98,6 +110,65 @@ class Counting(unittest.TestCase):
             executions=203, rescues=3, hand_backs=0, slowest_seconds=1.0,
         )  # fmt: skip
         self.assertAlmostEqual(census.extra_executions, 0.015)
+
+
+class LostHints(unittest.TestCase):
+    def test_only_jobs_that_were_hinted_again_count_as_moved(self) -> None:
+        lost = Times(accepted=1.0, hinted=12.5, claimed=13.0, rescued=math.inf)
+        held_by_a_worker = Times(accepted=1.0, hinted=1.0, claimed=10.2, rescued=math.inf)
+        accepted_later = Times(accepted=11.0, hinted=12.0, claimed=12.1, rescued=math.inf)
+        moved = redis_loss.moved_again([lost, held_by_a_worker, accepted_later], failed=10.0, returned=12.0)
+        self.assertEqual(moved, [1.0])
+
+
+class RollingRestart(unittest.TestCase):
+    def test_restarts_each_service_once_postgres_last(self) -> None:
+        services = ["postgres", "web", "worker-io", "worker-fast", "redis-1", "prometheus", "scenes"]
+        steps = rolling_restart.steps(services)
+        self.assertEqual(sorted(name for step in steps for name in step), sorted(services))
+        self.assertEqual((steps[0], steps[-1]), (("worker-fast",), ("postgres",)))
+
+    def test_a_request_keeps_its_job_when_it_is_repeated(self) -> None:
+        work = rolling_restart.Interrupted()
+        work.want(workload.Work("probe.io", 45_000))
+        self.assertEqual([work(7), work(7)], [workload.Work("probe.io", 45_000)] * 2)
+        self.assertEqual(work(8), workload.mixed(8))
+
+
+class Bounds(unittest.TestCase):
+    def test_a_bound_without_a_measurement_does_not_hold(self) -> None:
+        bound = recovery_bounds.Bound("flush", "until jobs move again", 5.0, [])
+        self.assertFalse(bound.holds())
+
+    def test_the_slowest_find_decides(self) -> None:
+        found = [recovery_bounds.Found(hinted=1.0, claimed=9.0), recovery_bounds.Found(hinted=6.0, claimed=6.1)]
+        self.assertFalse(recovery_bounds.Bound("flush", "", 5.0, found).holds())
+        self.assertTrue(recovery_bounds.Bound("flush", "", 5.6, found).holds())
+
+
+class Raster(unittest.TestCase):
+    def test_offsets_and_sizes_cover_the_file_to_its_end(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "scene.tif"
+            raster.write(path, edge=100, seed=1)
+            data = path.read_bytes()
+        (count,) = struct.unpack_from("<H", data, 8)
+        entries = {
+            tag: (kind, values, at) for tag, kind, values, at in struct.iter_unpack("<HHII", data[10 : 10 + 12 * count])
+        }
+        strips, offsets_at, sizes_at = entries[273][1], entries[273][2], entries[279][2]
+        offsets = struct.unpack_from(f"<{strips}I", data, offsets_at)
+        sizes = struct.unpack_from(f"<{strips}I", data, sizes_at)
+        ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
+        self.assertEqual((list(offsets[1:]), ends[-1]), (ends[:-1], len(data)))
+        self.assertEqual(sum(sizes), 100 * 100 * 2 * raster.BANDS)
+
+
+class Exposition(unittest.TestCase):
+    def test_sums_over_labels_and_leaves_longer_names_alone(self) -> None:
+        text = 'jobs_total{pool="a"} 2.0\njobs_total{pool="b"} 3.0\njobs_total_created 9\n# jobs_total 4\n'
+        self.assertEqual(exposition.total(text, "jobs_total"), 5.0)
+        self.assertEqual(exposition.total(text, "absent_total"), 0.0)
 
 
 class SteadyState(unittest.TestCase):
