@@ -5,11 +5,12 @@ from typing import Any
 import redis
 import redis.sentinel
 from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from redis_topology import timeouts
-from redis_topology.connections import NodeConnection, NodeTlsConnection, PrimaryConnection, PrimaryTlsConnection
+from redis_topology.connections import PrimaryConnection, PrimaryTlsConnection
 from redis_topology.topologies import Sentinel, Topology
 
 
@@ -74,7 +75,7 @@ def _pool(topology: Topology, arguments: dict[str, Any]) -> redis.ConnectionPool
             **arguments,
         )
     return redis.ConnectionPool(
-        connection_class=NodeTlsConnection if topology.tls else NodeConnection,
+        connection_class=SSLConnection if topology.tls else Connection,
         host=topology.host,
         port=topology.port,
         **arguments,

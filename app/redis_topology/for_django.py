@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from redis.connection import Connection, SSLConnection
+
 from redis_topology import timeouts
 from redis_topology.clients import never_again, no_notifications, sentinel_options
-from redis_topology.connections import NodeConnection, NodeTlsConnection, PrimaryConnection, PrimaryTlsConnection
+from redis_topology.connections import PrimaryConnection, PrimaryTlsConnection
 from redis_topology.topologies import Sentinel, Standalone, Topology
 
 
@@ -37,7 +39,7 @@ def _standalone(topology: Standalone) -> dict[str, Any]:
     host = f"[{topology.host}]" if ":" in topology.host else topology.host
     return {
         "location": f"redis://{host}:{topology.port}/{topology.cache_db}",
-        "connection_class": NodeTlsConnection if topology.tls else NodeConnection,
+        "connection_class": SSLConnection if topology.tls else Connection,
         "options": {},
     }
 

@@ -4,7 +4,7 @@ messages whose acknowledgement failed, and shows that it is alive.
 What upstream would have to change: `Consumer.ensure_connected` calls `ensure_connection` with kombu's fixed back-off of
 2, 4, 6 … 30 s, so that a worker sleeps on while Redis has long been back. The teardown of a broken connection closes
 its channels twice; the second time they restore unacknowledged messages over a transport without a client, and the
-AttributeError ends the process. For the credit see `worker.qos`.
+AttributeError ends the process. For the credit see `worker.qos`, for a primary that freezes `worker.transport`.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.state import maybe_shutdown
 
 from metrics import liveness
-from worker import qos
+from worker import qos, transport
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     """See the module."""
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - kombu's connection
-        qos.use_for(conn)
+        transport.use_for(conn)
         connected = conn.ensure_connection(
             self._log_retry,
             None,

@@ -9,7 +9,6 @@ Here the credit is freed always; what Redis did not hear is told with the next a
 
 import time
 from collections import OrderedDict
-from functools import cache
 from typing import Any, Final
 
 import structlog
@@ -103,16 +102,3 @@ def connected(channel: Any) -> None:  # noqa: ANN401 - kombu's channel
 def disconnected() -> None:
     """The consumer's connection is gone: acknowledgements wait."""
     _acknowledgements.disconnected()
-
-
-def use_for(connection: Any) -> None:  # noqa: ANN401 - kombu's connection
-    """Makes every transport that `connection` will make use this QoS: it makes a new one for each Sentinel's URL."""
-    transport_class = _freeing_credit(connection.get_transport_cls())
-    connection.get_transport_cls = lambda: transport_class
-
-
-@cache
-def _freeing_credit(transport_class: type[Any]) -> type[Any]:
-    channel_class = transport_class.Channel
-    ours = type(f"CreditFreeing{channel_class.__name__}", (channel_class,), {"QoS": CreditFreeingQoS})
-    return type(f"CreditFreeing{transport_class.__name__}", (transport_class,), {"Channel": ours})

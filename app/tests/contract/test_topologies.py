@@ -9,7 +9,7 @@ from celery import Celery
 
 import redis_topology
 from project.cache import Cache
-from redis_topology import clients, connections
+from redis_topology import clients
 from tests.celery_probe import configured
 from tests.servers.plugin import RedisFactory
 from tests.servers.redis_server import RedisProcess
@@ -78,14 +78,6 @@ def test_client_does_not_send_a_command_twice(stand: Stand) -> None:
             stand.primary.thaw()
     with stand.primary.client() as seen:
         assert seen.llen("fast") <= 1
-
-
-def test_client_connections_are_known_to_the_hook(stand: Stand) -> None:
-    before = set(map(id, connections.live()))
-    with clients.primary(stand.topology) as client:
-        client.ping()
-        new = [one for one in connections.live() if id(one) not in before]
-        assert [one.port for one in new] == [stand.primary.port]
 
 
 def test_broker_message_lands_in_the_queues_list(stand: Stand, app: Celery) -> None:

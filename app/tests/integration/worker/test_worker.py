@@ -206,8 +206,9 @@ def test_goes_on_by_itself_when_redis_thaws(stack: Stack, redis_server: RedisPro
     assert worker.running
 
 
-def test_follows_a_failover(stack: Stack, sentinel: SentinelTopology, settings: Settings) -> None:
-    """All slots are busy when the primary dies, so that every acknowledgement fails: stock kombu waits for ever."""
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_follows_a_failover(stack: Stack, sentinel: SentinelTopology, settings: Settings, fault: str) -> None:
+    """All slots are busy when the primary goes, so that every acknowledgement fails: stock kombu waits for ever."""
     stack.environment |= {"REDIS_URL": sentinel.url, "REDIS_PASSWORD": ""}
     settings.REDIS_TOPOLOGY = redis_topology.parse(sentinel.url)
     dispatch_testing.reset()
@@ -217,7 +218,7 @@ def test_follows_a_failover(stack: Stack, sentinel: SentinelTopology, settings: 
     for job in busy:
         await_running(job)
     old = sentinel.primary
-    old.kill()
+    getattr(old, fault)()
     await_finished(busy, seconds=10)
     sentinel.await_new_primary(old)
     jobs = submit(6)
@@ -227,6 +228,28 @@ def test_follows_a_failover(stack: Stack, sentinel: SentinelTopology, settings: 
     assert worker.running
     with sentinel.primary.client() as client:
         await_true(lambda: not client.hlen("unacked"), "acknowledgements of before the failover were told after it")
+
+
+def test_follows_from_a_frozen_primary_while_it_waits(
+    stack: Stack, sentinel: SentinelTopology, settings: Settings
+) -> None:
+    """Nothing is sent on a connection that waits, so nothing but the Sentinels' word tells that it is dead."""
+    stack.environment |= {"REDIS_URL": sentinel.url, "REDIS_PASSWORD": ""}
+    settings.REDIS_TOPOLOGY = redis_topology.parse(sentinel.url)
+    dispatch_testing.reset()
+    stack.worker("fast", concurrency=2)
+    first = submit(2)
+    hint(first)
+    await_finished(first)
+    with sentinel.primary.client() as client:
+        await_true(lambda: not client.hlen("unacked"), "the worker has nothing left to acknowledge")
+    old = sentinel.primary
+    old.freeze()
+    sentinel.await_new_primary(old)
+    jobs = submit(6)
+    dispatch_testing.reset()
+    hint(jobs)
+    await_finished(jobs, seconds=12)
 
 
 def test_keeps_its_hints_while_postgres_is_frozen(stack: Stack, postgres: PostgresProcess) -> None:

@@ -1,0 +1,29 @@
+"""The transport of a worker's connection: kombu's with our acknowledgements and connections that follow the primary.
+
+What upstream would have to change: kombu's event loop reads BRPOP's answer without a time-out of its own, so a primary
+that freezes is left after 25 s at the earliest, and the second pool of each channel still leads to it then.
+"""
+
+from functools import cache
+from typing import Any
+
+from kombu.transport.redis import SentinelChannel
+
+from redis_topology.connections import PrimaryConnection, PrimaryTlsConnection
+from worker.qos import CreditFreeingQoS
+
+
+def use_for(connection: Any) -> None:  # noqa: ANN401 - kombu's connection
+    """For every transport that `connection` will make: it makes a new one for each Sentinel's URL."""
+    transport_class = _ours(connection.get_transport_cls())
+    connection.get_transport_cls = lambda: transport_class
+
+
+@cache
+def _ours(transport_class: type[Any]) -> type[Any]:
+    channel_class = transport_class.Channel
+    attributes: dict[str, Any] = {"QoS": CreditFreeingQoS}
+    if issubclass(channel_class, SentinelChannel):
+        attributes |= {"connection_class": PrimaryConnection, "connection_class_ssl": PrimaryTlsConnection}
+    channel = type(f"Holdfast{channel_class.__name__}", (channel_class,), attributes)
+    return type(f"Holdfast{transport_class.__name__}", (transport_class,), {"Channel": channel})
