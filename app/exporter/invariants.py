@@ -70,6 +70,12 @@ QUERIES: Final[Mapping[str, str]] = {
         SELECT count(*) FROM job LEFT JOIN dead_letter ON dead_letter.job_id = job.id
          WHERE job.finished_at > now() - %(window)s AND job.thinned_at IS NULL
            AND job.state = 'FAILED' AND dead_letter.id IS NULL""",
+    "end_without_webhook": """
+        SELECT count(*) FROM job
+          LEFT JOIN job AS webhook ON webhook.owner = job.owner AND webhook.identity LIKE 'step:%%'
+               AND webhook.identity = 'step:' || job.id || ':webhook'
+         WHERE job.finished_at > now() - %(window)s AND job.thinned_at IS NULL
+           AND job.callback_url <> '' AND webhook.id IS NULL""",
 }
 
 

@@ -10,6 +10,8 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from jobs import probes  # noqa: F401 - registers kinds; needs the settings
+        # They register kinds, and need the settings.
+        from jobs import probes  # noqa: F401
+        from jobs.webhooks import delivery  # noqa: F401
 
         autodiscover_modules("kinds")

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs import sql
 from jobs.errors import JobNotFound, NotCancellable
 from jobs.finish import known_kind
 from jobs.states import State
+from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import JOBS_FINISHED
 
 
@@ -28,14 +29,15 @@ def cancel(job_id: UUID, *, owner: str, see_all: bool = False, actor: str | None
     Raises JobNotFound (also for another owner's job) and NotCancellable for a terminal one.
     """
     values: dict[str, Any] = {"id": job_id, "owner": owner, "see_all": see_all, "actor": actor or owner}
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql.CANCEL, values)
         row = cursor.fetchone()
-    if row is None:
-        raise JobNotFound
-    was, cancelled, attempt, kind = row
-    if not cancelled:
-        raise NotCancellable(job_id, was)
+        if row is None:
+            raise JobNotFound
+        was, cancelled, attempt, kind, *rest = row
+        if not cancelled:
+            raise NotCancellable(job_id, was)
+        create_webhooks([Ended(job_id, *rest)])
     JOBS_FINISHED.labels(kind=known_kind(kind), state=State.CANCELLED.value).inc()
     return Cancelled(job_id, State(was), _note(State(was), attempt))
 

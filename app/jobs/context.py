@@ -3,10 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from jobs.errors import Stopped
+
+#: The step of a job's webhook; no follow-up may be called so.
+WEBHOOK_STEP: Final = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,10 @@ class FollowUp:
     params: Mapping[str, Any]
     farm_id: str | None = None  #: None = the parent's
     priority: str | None = None  #: None = the parent's
+
+    def __post_init__(self) -> None:
+        if self.step == WEBHOOK_STEP:
+            raise ValueError(f"step {self.step!r} is that of the job's own webhook: call the step something else")
 
 
 @dataclass(frozen=True, slots=True)

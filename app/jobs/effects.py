@@ -36,15 +36,22 @@ def key_of(root_id: UUID, name: str) -> str:
     return str(uuid5(root_id, name))
 
 
-def intend(job: JobContext, name: str) -> Intent:
-    """Commits the intent. Call it outside any transaction: an intent that can roll back is none."""
-    row = _write(sql.INTEND, {"root": job.root_id, "name": name})
-    return Intent(key_of(job.root_id, name), is_done=row[0] == EffectState.DONE)
+def intend(job: JobContext, name: str, *, root_id: UUID | None = None) -> Intent:
+    """Commits the intent. Call it outside any transaction: an intent that can roll back is none.
+
+    `root_id` = the root of another job whose effect this one carries out; default: the job's own.
+    """
+    root = root_id or job.root_id
+    row = _write(sql.INTEND, {"root": root, "name": name})
+    return Intent(key_of(root, name), is_done=row[0] == EffectState.DONE)
 
 
-def confirm(job: JobContext, name: str, detail: Mapping[str, Any] | None = None) -> None:
-    """Marks the effect as done; `detail` is what the other side answered."""
-    _write(sql.CONFIRM, {"root": job.root_id, "name": name, "detail": canonical(dict(detail or {}))})
+def confirm(
+    job: JobContext, name: str, detail: Mapping[str, Any] | None = None, *, root_id: UUID | None = None
+) -> None:
+    """Marks the effect as done; `detail` is what the other side answered, `root_id` as in `intend`."""
+    values = {"root": root_id or job.root_id, "name": name, "detail": canonical(dict(detail or {}))}
+    _write(sql.CONFIRM, values)
 
 
 def _write(statement: str, values: dict[str, Any]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from jobs.errors import HandlerError, Permanent, Poison, Retryable, StaleLease, 
 from jobs.kinds import all_kinds
 from jobs.requests import JobRequest, NewJob, Origin, canonical, is_storable_json, prepare
 from jobs.states import Reason, State
+from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import (
     JOBS_DEAD_LETTERED,
     JOBS_END_TO_END_SECONDS,
@@ -51,13 +52,15 @@ def finish(claimed: Claimed, done: Done) -> None:
         "result": _as_json(done.result, "result"),
         "files": _as_json([file.as_json() for file in done.files], "files"),
     }
-    # Without effects the one statement is the transaction.
-    with transaction.atomic(durable=True) if done.effects or follow_ups else nullcontext():
+    # Where it is the only statement, it is the transaction.
+    is_alone = not (done.effects or follow_ups or claimed.callback_url)
+    with nullcontext() if is_alone else transaction.atomic(durable=True):
         seconds = _fenced(sql.FINISH, values, claimed)
         for effect in done.effects:
             effect()
         if follow_ups:
             submission.insert(follow_ups, traceparent=claimed.traceparent, gated=False)
+        create_webhooks([_ended(claimed)])
     _count_end(claimed, State.SUCCEEDED, seconds)
 
 
@@ -74,7 +77,9 @@ def fail(claimed: Claimed, error: Exception) -> State:
 def dead_letter(claimed: Claimed, reason: Reason, error: Exception) -> None:
     """Fails the job for good. Raises StaleLease."""
     values = {"id": claimed.id, "token": claimed.lease_token, "reason": reason.value, **_described(error)}
-    seconds = _fenced(sql.FAIL, values, claimed)
+    with transaction.atomic(durable=True) if claimed.callback_url else nullcontext():
+        seconds = _fenced(sql.FAIL, values, claimed)
+        create_webhooks([_ended(claimed)])
     _count_end(claimed, State.FAILED, seconds)
     JOBS_DEAD_LETTERED.labels(kind=known_kind(claimed.kind), reason=reason.value).inc()
     log.warning(
@@ -162,6 +167,17 @@ def _prepared(claimed: Claimed, follow_up: FollowUp) -> NewJob:
     )
     origin = Origin(identity=f"step:{claimed.id}:{follow_up.step}", parent_id=claimed.id)
     return prepare(request, owner=claimed.owner, origin=origin)
+
+
+def _ended(claimed: Claimed) -> Ended:
+    return Ended(
+        id=claimed.id,
+        owner=claimed.owner,
+        farm_id=claimed.farm_id,
+        priority=claimed.priority,
+        callback_url=claimed.callback_url,
+        traceparent=claimed.traceparent,
+    )
 
 
 def _as_json(value: object, field: str) -> str:

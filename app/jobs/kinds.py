@@ -39,6 +39,7 @@ class Kind:
     max_attempts: int
     backoff_seconds: float  #: upper bound of the first wait; doubles per attempt, full jitter
     backoff_cap_seconds: float
+    internal: bool = False  #: made by Holdfast itself: to a submit it does not exist
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of the params."""
@@ -56,6 +57,7 @@ def job_kind(
     max_attempts: int = 5,
     backoff_seconds: float = 1.0,
     backoff_cap_seconds: float = 300.0,
+    internal: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Registers the decorated handler. Raises ValueError that names what is wrong: a fault here stops the start."""
     _check(name, pool, max_attempts)
@@ -64,7 +66,7 @@ def job_kind(
         known = _kinds.get(name)
         if known and known.handler is not handler:
             raise ValueError(f"kind {name!r} is registered twice: rename one of them")
-        _kinds[name] = Kind(name, pool, params, handler, max_attempts, backoff_seconds, backoff_cap_seconds)
+        _kinds[name] = Kind(name, pool, params, handler, max_attempts, backoff_seconds, backoff_cap_seconds, internal)
         return handler
 
     return register
@@ -113,8 +115,25 @@ def get_kind(name: str) -> Kind:
     """The registered kind. Raises UnknownKind that lists what there is."""
     kind = _kinds.get(name)
     if kind is None:
-        raise UnknownKind(name, sorted(_kinds))
+        raise _unknown(name)
     return kind
+
+
+def get_submittable_kind(name: str) -> Kind:
+    """The registered kind, unless it is internal. Raises UnknownKind that lists what there is."""
+    kind = get_kind(name)
+    if kind.internal:
+        raise _unknown(name)
+    return kind
+
+
+def submittable_kinds() -> list[Kind]:
+    """What a submit may name."""
+    return [kind for kind in _kinds.values() if not kind.internal]
+
+
+def _unknown(name: str) -> UnknownKind:
+    return UnknownKind(name, sorted(kind.name for kind in submittable_kinds()))
 
 
 def all_kinds() -> Mapping[str, Kind]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -20,7 +19,8 @@ from pydantic import ValidationError
 from dispatch.pools import Priority
 from jobs.errors import FieldProblem, InvalidRequest
 from jobs.ids import new_id
-from jobs.kinds import Kind, get_kind
+from jobs.kinds import Kind, get_kind, get_submittable_kind
+from jobs.webhooks.address import url_problem
 
 HASH_VERSION: Final = 1
 
@@ -93,8 +93,11 @@ def prepare_all(requests: Sequence[JobRequest], *, owner: str) -> list[NewJob]:
 
 
 def prepare(request: JobRequest, *, owner: str, origin: Origin | None = None) -> NewJob:
-    """Checks one request against its kind. Raises InvalidRequest that names each field."""
-    kind = get_kind(request.kind)
+    """Checks one request against its kind. Raises InvalidRequest that names each field.
+
+    Without an origin it is a submit, which knows no internal kind.
+    """
+    kind = get_kind(request.kind) if origin else get_submittable_kind(request.kind)
     problems = [*_text_problems(request), *_time_problems(request)]
     params, params_problems = _params(kind, request.params)
     priority = _priority(request.priority, problems)
@@ -165,8 +168,8 @@ def _text_problems(request: JobRequest) -> list[FieldProblem]:
             problems.append(FieldProblem(name, f"has {len(value)} characters: use at most {limit}"))
         elif not is_storable(value):
             problems.append(FieldProblem(name, "holds a character that cannot be stored: use plain text"))
-    if request.callback_url and not problems and not _is_web_address(request.callback_url):
-        problems.append(FieldProblem("callback_url", "is not an http or https URL with a host"))
+    if request.callback_url and not problems and (problem := url_problem(request.callback_url)):
+        problems.append(FieldProblem("callback_url", problem))
     return problems
 
 
@@ -178,14 +181,6 @@ def is_storable(text: str) -> bool:
 def is_storable_json(text: str) -> bool:
     """The same for JSON text, where NUL stands escaped."""
     return is_storable(text) and not _ESCAPED_NUL.search(text)
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return False
 
 
 def _time_problems(request: JobRequest) -> list[FieldProblem]:

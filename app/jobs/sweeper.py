@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from dispatch import POOLS, Hint, Pool, Priority, breaker_is_open, ready_depth
 from jobs import announcing, schedules, sql
@@ -22,6 +22,7 @@ from jobs.epochs import EpochWatch
 from jobs.finish import known_kind
 from jobs.hinting import Via, make_due, make_hint, send
 from jobs.states import Reason, State
+from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import JOBS_DEAD_LETTERED, JOBS_FINISHED
 from postgres_deadline.budget import paused
 
@@ -129,9 +130,11 @@ class Sweeper:
     def _fail_lost(self, look: PoolLook, tick: Tick) -> None:
         if not (look.has_expired_lease and self._trusts_leases(look.pool)):
             return
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(sql.FAIL_LOST, {"pool": look.pool.name, "limit": BATCH})
-            kinds = [known_kind(row[0]) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+            create_webhooks(Ended(*rest) for _, *rest in rows)
+        kinds = [known_kind(row[0]) for row in rows]
         for kind in kinds:
             JOBS_FINISHED.labels(kind=kind, state=State.FAILED.value).inc()
             JOBS_DEAD_LETTERED.labels(kind=kind, reason=Reason.WORKER_LOST.value).inc()

@@ -98,7 +98,7 @@ JOBS_RETRIES = counter(
     "Attempts that failed and will be repeated.",
     unit="attempts",
     kind=KIND,
-    error_class=Open("class names of jobs.errors, 'unexpected' for any other"),
+    error_class=Open("class names of jobs.errors and the webhooks' own, 'unexpected' for any other"),
 )
 JOBS_DEAD_LETTERED = counter(
     "jobs_dead_lettered_total",
@@ -125,6 +125,15 @@ BROKER_EPOCH_CHANGES = counter(
     "Times the sweeper took Redis for a new broker, so that hints were sent again.",
     reason=("missing", "replaced", "outage"),
 )
+
+# -- webhooks: worker-io -----------------------------------------------------------------------------------------------
+WEBHOOK_DELIVERIES = counter(
+    "webhook_deliveries_total",
+    "Attempts to deliver a webhook; `known` = confirmed before, `forbidden` = an address that is not allowed.",
+    unit="attempts",
+    result=("delivered", "known", "unavailable", "refused", "forbidden"),
+)
+WEBHOOK_DELIVERY_SECONDS = histogram("webhook_delivery_duration_seconds", "Time one attempt to deliver took.")
 
 # -- ndvi: the upstream archive -------------------------------------------------------------------------------------
 UPSTREAM_REQUESTS = counter(

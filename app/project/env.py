@@ -4,10 +4,12 @@ Owns names, types, units and defaults of every setting that the application read
 every missing or malformed variable at once. Knows nothing of Django.
 """
 
+import base64
 import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -21,6 +23,7 @@ import redis_topology
 PLACEHOLDER: Final = "change-me"
 
 _FILE_SUFFIX: Final = "_FILE"
+_WEBHOOK_PREFIX: Final = "whsec_"
 _POSTGRES_PARTS: Final = ("POSTGRES_HOST", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB")
 
 
@@ -106,6 +109,14 @@ class Environment(BaseSettings):
     retention_days: int = Field(30, ge=1, description="days params, result, files and events are kept; sweeper")
     dedup_days: int = Field(90, ge=1, description="days a finished request is recognised again; sweeper")
 
+    # -- webhooks -----------------------------------------------------------------------------------------------------
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_ and 24 to 64 random bytes in base64, signs webhooks; worker-io"
+    )
+    webhook_allow_cidrs: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="networks that webhooks may reach beside the public Internet, comma-separated; worker-io"
+    )
+
     # -- HTTP ---------------------------------------------------------------------------------------------------------
     api_rate_limit: int | None = Field(
         None, ge=1, description="requests per minute and key for keys without a limit of their own; web"
@@ -132,17 +143,27 @@ class Environment(BaseSettings):
         9100, ge=1, le=65535, description="port of /metrics; web, workers, bridge, sweeper, exporter"
     )
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "domain_apps", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "domain_apps", "webhook_allow_cidrs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("holdfast_api_key", "redis_password", "sentinel_password", "api_rate_limit", mode="before")
+    @field_validator(
+        "holdfast_api_key", "redis_password", "sentinel_password", "api_rate_limit", "webhook_secret", mode="before"
+    )
     @classmethod
     def _empty_is_absent(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        text = _plain(value) or ""
+        if text and PLACEHOLDER not in text and not _is_webhook_secret(text):
+            raise ValueError("is not whsec_ and 24 to 64 bytes in base64")
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -170,6 +191,14 @@ class Environment(BaseSettings):
 
 def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix(_WEBHOOK_PREFIX), validate=True)
+    except ValueError:
+        return False
+    return text.startswith(_WEBHOOK_PREFIX) and 24 <= len(key) <= 64
 
 
 def load_or_exit() -> Environment:

@@ -26,9 +26,22 @@ def new_api_key() -> str:
     return f"hf_{key_id}_{secrets.token_hex(32)}"
 
 
+def new_webhook_secret() -> str:
+    """`whsec_<base64>`, as Standard Webhooks spells secrets: 48 random bytes, so that no padding is needed."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(48)).decode()}"
+
+
+#: Secrets of a form of their own.
+_MAKERS: Final[Mapping[str, Callable[[], str]]] = {
+    "HOLDFAST_API_KEY": new_api_key,
+    "WEBHOOK_SECRET": new_webhook_secret,
+}
+
+
 def new_secret(name: str) -> str:
-    """A fresh value for a secret: 256 random bits, without a character that needs quoting anywhere."""
-    return new_api_key() if name == "HOLDFAST_API_KEY" else secrets.token_hex(32)
+    """A fresh value for a secret: 256 random bits or more, without a character that needs quoting anywhere."""
+    make = _MAKERS.get(name)
+    return make() if make else secrets.token_hex(32)
 
 
 def parse(text: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from jobs.api.problems import CONTENT_TYPE
 from jobs.api.text import STORABLE
-from jobs.kinds import Kind, all_kinds
+from jobs.kinds import Kind, submittable_kinds
 
 _REF: Final = "#/components/schemas/{model}"
 _JSON: Final = "application/json"
@@ -54,7 +54,7 @@ def _spell_out_kinds(schemas: Json) -> None:
     """Replaces the generic request by one alternative per kind, told apart by `kind`."""
     generic = schemas[_JOB]
     mapping = {}
-    for kind in all_kinds().values():
+    for kind in submittable_kinds():
         name = f"Job_{kind.name.replace('.', '_')}"
         mapping[kind.name] = _REF.format(model=name)
         schemas[name] = _request_of(kind, generic, schemas)

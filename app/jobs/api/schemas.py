@@ -43,11 +43,18 @@ Moment = Annotated[
     AfterValidator(_storable_moment),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": "^[12][0-9]{3}-"}),
 ]
+#: A host, no user name before it, no fragment at the end.
+_WEB_PATTERN: Final = r"^https?://[^/?#@]+([/?][^#]*)?$"
 #: What submit itself accepts; an empty text is no address.
 _WEB_ADDRESS: Final = {
-    "anyOf": [{"const": ""}, {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2000}]
+    "anyOf": [{"const": ""}, {"type": "string", "format": "uri", "pattern": _WEB_PATTERN, "maxLength": 2000}]
 }
 WebAddress = Annotated[Storable, Field(max_length=2000), WithJsonSchema(_WEB_ADDRESS)]
+
+
+_CALLBACK: Final = (
+    "Told of the job's end by a POST, signed and repeated after standardwebhooks.com; equal `webhook-id` is one event."
+)
 
 
 class JobIn(Request):
@@ -61,7 +68,7 @@ class JobIn(Request):
     params: dict[Storable, Any] = Field(description="What the kind takes.")
     priority: PriorityWord = Field("normal", description="Of each feed at least a tenth goes to the lowest class.")
     not_before: Moment | None = Field(None, description="Earliest start, with time zone.")
-    callback_url: WebAddress = Field("", description="Called at the end; http or https.")
+    callback_url: WebAddress = Field("", description=_CALLBACK)
     force: Annotated[bool, Strict()] = Field(False, description="A new job although an equal one is there.")
 
 

@@ -84,7 +84,7 @@ CANCEL: Final = """
         UPDATE job SET state = 'CANCELLED', lease_token = lease_token + 1, lease_until = NULL,
             cancel_requested_at = clock_timestamp(), finished_at = clock_timestamp()
         FROM was WHERE job.id = was.id AND was.state IN ('QUEUED', 'RUNNING')
-        RETURNING job.id, was.state AS before, job.attempt, job.lease_token, job.dispatch_gen, job.kind, job.leased_by
+        RETURNING job.*, was.state AS before
     ), noted AS (
         INSERT INTO job_event (job_id, at, event, actor, from_state, to_state, attempt, lease_token, dispatch_gen,
                                reason)
@@ -92,7 +92,8 @@ CANCEL: Final = """
                dispatch_gen, ''
         FROM done
     )
-    SELECT was.state, done.id IS NOT NULL, coalesce(done.attempt, 0), coalesce(done.kind, '')
+    SELECT was.state, done.id IS NOT NULL, coalesce(done.attempt, 0), coalesce(done.kind, ''),
+           done.owner, done.farm_id, done.priority, done.callback_url, done.traceparent
     FROM was LEFT JOIN done USING (id)
 """
 

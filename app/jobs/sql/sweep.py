@@ -71,7 +71,7 @@ REFUSED: Final = f"""
     FROM refused WHERE job.id = refused.id
 """
 
-# Expired leases whose attempts are used up. Out: kind per row.
+# Expired leases whose attempts are used up. Out: kind and what jobs.webhooks.creation.Ended holds, per row.
 FAIL_LOST: Final = f"""
     WITH lost AS (
         SELECT id FROM job
@@ -85,7 +85,7 @@ FAIL_LOST: Final = f"""
         RETURNING job.*
     ), noted AS ({event("done", "'failed'", "'sweeper'", before="'RUNNING'", reason="'worker_lost'")}
     ), dead AS ({DEAD_LETTER.format(reason="'worker_lost'")})
-    SELECT kind FROM done
+    SELECT kind, id, owner, farm_id, priority, callback_url, traceparent FROM done
 """
 
 # -- sweeper: state of the pools, epoch, samples ----------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The environment reports every problem at once and gives away no secret."""
 
+import base64
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,26 @@ def test_placeholders_are_refused_outside_tests() -> None:
 
 def test_rows_are_kept_at_least_as_long_as_their_results() -> None:
     assert "DEDUP_DAYS" in report(GOOD | {"RETENTION_DAYS": "60", "DEDUP_DAYS": "30"})
+
+
+WHSEC = "whsec_" + base64.b64encode(b"x" * 32).decode()
+
+
+def test_reads_the_networks_that_webhooks_may_reach() -> None:
+    environment = load(GOOD | {"WEBHOOK_ALLOW_CIDRS": "10.20.0.0/16, fd00::/8", "WEBHOOK_SECRET": WHSEC})
+    assert environment.webhook_allow_cidrs == (ip_network("10.20.0.0/16"), ip_network("fd00::/8"))
+    assert environment.webhook_secret is not None
+    closed = load(GOOD | {"WEBHOOK_ALLOW_CIDRS": "", "WEBHOOK_SECRET": ""})
+    assert (closed.webhook_allow_cidrs, closed.webhook_secret) == ((), None)
+
+
+@pytest.mark.parametrize("networks", ["10.20.0.1/16", "10.20", "anywhere", "10.0.0.0/8;fd00::/8"])
+def test_names_a_network_that_is_none(networks: str) -> None:
+    assert "- WEBHOOK_ALLOW_CIDRS:" in report(GOOD | {"WEBHOOK_ALLOW_CIDRS": networks})
+
+
+@pytest.mark.parametrize("secret", ["in-the-clear", "whsec_c2hvcnQ=", WHSEC.removeprefix("whsec_"), WHSEC + "!"])
+def test_names_a_webhook_secret_of_another_form_and_does_not_show_it(secret: str) -> None:
+    text = report(GOOD | {"WEBHOOK_SECRET": secret})
+    assert "- WEBHOOK_SECRET: is not whsec_" in text
+    assert secret not in text

@@ -1,10 +1,11 @@
-"""Short runs of the two outage drills, in both topologies; `make drill` runs them at full length and judges times."""
+"""Short runs of the outage drills, in both topologies, and of the webhooks'; `make drill` runs them at full length."""
 
 import os
+import random
 import unittest
 from typing import ClassVar
 
-from scripts.drills import accepts_without_redis, postgres_outage
+from scripts.drills import accepts_without_redis, postgres_outage, webhooks
 from scripts.stack.errors import StackError
 from scripts.tests.stack import surroundings
 from scripts.tests.stack.surroundings import Surroundings
@@ -12,6 +13,8 @@ from scripts.tests.stack.surroundings import Surroundings
 JOBS = int(os.environ.get("JOBS") or 300)
 RATE = float(os.environ.get("RATE") or 50)
 OUTAGE_SECONDS = 10.0
+WEBHOOK_JOBS = int(os.environ.get("JOBS") or 120)
+SEED = int(os.environ.get("HOLDFAST_SEED") or random.randrange(10**6))  # printed by the drill
 
 
 class Outages:
@@ -71,6 +74,9 @@ class OutagesOfALoneRedis(Outages, unittest.TestCase):
 
     def test_accepts_while_redis_is_frozen(self) -> None:
         self.assertEqual(self.accept_without_redis("paused"), 0)
+
+    def test_webhooks_are_told_under_one_key_while_workers_are_killed(self) -> None:
+        self.assertEqual(webhooks.run(self.stack.stack, jobs=WEBHOOK_JOBS, rate=RATE, seed=SEED), 0)
 
 
 if __name__ == "__main__":

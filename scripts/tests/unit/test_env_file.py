@@ -1,5 +1,6 @@
 """`.env`: written once, topped up, never overwritten."""
 
+import base64
 import re
 import tempfile
 import unittest
@@ -32,6 +33,12 @@ class EnvFile(unittest.TestCase):
         self.assertEqual(values["PORT"], "8000")
         self.assertEqual(len(values["TOKEN"]), 64)
         self.assertRegex(values["HOLDFAST_API_KEY"], r"^hf_[a-z0-9]{8}_[0-9a-f]{64}$")
+
+    def test_the_webhook_secret_has_the_form_that_receivers_know(self) -> None:
+        first, second = (env_file.new_secret("WEBHOOK_SECRET") for _ in range(2))
+        self.assertRegex(first, r"^whsec_[A-Za-z0-9+/]{64}$")
+        self.assertEqual(len(base64.b64decode(first.removeprefix("whsec_"), validate=True)), 48)
+        self.assertNotEqual(first, second)
 
     def test_second_start_changes_nothing(self) -> None:
         env_file.ensure(self.path, self.example)

@@ -188,6 +188,10 @@ def _failure_without_dead_letter() -> None:
     job(state="FAILED")
 
 
+def _end_without_webhook() -> None:
+    job(state="CANCELLED", callback_url="https://example.org/done")
+
+
 #: Breaks one invariant each. Two live rows per request need the unique index to be gone first.
 BREAKERS = {
     "success_without_effect": _success_without_effect,
@@ -198,6 +202,7 @@ BREAKERS = {
     "lease_too_far": _lease_too_far,
     "dead_letter_without_job": _dead_letter_without_job,
     "failure_without_dead_letter": _failure_without_dead_letter,
+    "end_without_webhook": _end_without_webhook,
 }
 
 
@@ -244,6 +249,8 @@ class TestInvariants:
         failed = job(state="FAILED")
         DeadLetter.objects.create(reason="permanent", job_id=failed.id, original_id=str(failed.id))
         DeadLetter.objects.create(reason="poison", original_id="1-0")
+        told = job(state="CANCELLED", callback_url="https://example.org/done")
+        job(kind="webhook.deliver", pool="io", identity=f"step:{told.id}:webhook")
         assert self.violated(scrape()) == {}
 
 
