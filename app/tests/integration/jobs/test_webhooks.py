@@ -23,11 +23,11 @@ from jobs import effects
 from jobs.cancellation import cancel
 from jobs.claim import hand_back
 from jobs.context import Done, FollowUp, JobContext
-from jobs.dead_letters import replay
 from jobs.errors import InvalidRequest, NotCancellable, Permanent, Retryable, StaleLease
 from jobs.execution import run_job
 from jobs.finish import fail, finish
 from jobs.models import DeadLetter, Effect, Job, JobEvent
+from jobs.replays import Caller, replay
 from jobs.schedules import schedule
 from jobs.submission import JobRequest, submit, submit_bulk
 from jobs.sweeper import Sweeper
@@ -357,7 +357,7 @@ def test_a_dead_webhook_can_be_replayed_under_the_same_key(receiver: Receiver) -
     webhook = succeeded(receiver)
     run(webhook)
     receiver.answer = status(200)
-    again = Job.objects.get(id=replay(dead_letter_of(webhook).id, owner="ada", actor="operator").job.id)
+    again = Job.objects.get(id=replay(dead_letter_of(webhook).id, Caller("ada")).job.id)
     assert run(again) == "succeeded"
     assert len({got.key for got in receiver.requests}) == 1
     assert list(receiver.applied.values()) == [1]
@@ -373,7 +373,7 @@ def test_a_receiver_inside_is_blocked_unless_its_network_is_opened(receiver: Rec
     assert "WEBHOOK_ALLOW_CIDRS" in letter.error_message
     assert receiver.connections == 0
     settings.HOLDFAST = settings.HOLDFAST.model_copy(update={"webhook_allow_cidrs": opened})
-    again = Job.objects.get(id=replay(letter.id, owner="ada", actor="operator").job.id)
+    again = Job.objects.get(id=replay(letter.id, Caller("ada")).job.id)
     assert run(again) == "succeeded"
     assert receiver.connections == 1
 
@@ -407,7 +407,7 @@ def test_a_replayed_job_that_fails_again_is_not_told_twice(receiver: Receiver) -
     job = with_callback(receiver.url)
     fail(claimed(job), Permanent("no"))
     run(webhook_of(job))
-    again = Job.objects.get(id=replay(dead_letter_of(job).id, owner="ada", actor="ada").job.id)
+    again = Job.objects.get(id=replay(dead_letter_of(job).id, Caller("ada")).job.id)
     fail(claimed(again), Permanent("no"))
     webhook = webhook_of(again)
     assert run(webhook) == "succeeded"
@@ -420,7 +420,7 @@ def test_a_replayed_job_that_then_succeeds_is_told_as_another_event(receiver: Re
     job = with_callback(receiver.url)
     fail(claimed(job), Permanent("no"))
     run(webhook_of(job))
-    again = Job.objects.get(id=replay(dead_letter_of(job).id, owner="ada", actor="ada").job.id)
+    again = Job.objects.get(id=replay(dead_letter_of(job).id, Caller("ada")).job.id)
     finish(claimed(again), Done())
     run(webhook_of(again))
     types = [json.loads(got.body)["type"] for got in receiver.requests]
@@ -435,8 +435,8 @@ def test_replaying_a_webhook_does_not_stand_in_for_its_job(receiver: Receiver) -
     fail(claimed(job), Permanent("no"))
     webhook = webhook_of(job)
     run(webhook)
-    replay(dead_letter_of(webhook).id, owner="ada", actor="ada")
-    answer = replay(dead_letter_of(job).id, owner="ada", actor="ada")
+    replay(dead_letter_of(webhook).id, Caller("ada"))
+    answer = replay(dead_letter_of(job).id, Caller("ada"))
     assert answer.created
     assert answer.job.kind == "test.echo"
 
@@ -448,7 +448,7 @@ def test_a_replay_after_retention_still_knows_where_to_and_names_the_job(receive
     Job.objects.update(finished_at=timezone.now() - timedelta(days=31))
     call_command("prune_jobs")
     receiver.answer = status(200)
-    again = Job.objects.get(id=replay(dead_letter_of(webhook).id, owner="ada", actor="ada").job.id)
+    again = Job.objects.get(id=replay(dead_letter_of(webhook).id, Caller("ada")).job.id)
     assert run(again) == "succeeded"
     assert json.loads(receiver.requests[-1].body)["data"]["id"] == webhook.params["job"]
 
