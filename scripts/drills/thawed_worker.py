@@ -75,17 +75,17 @@ def one_more(stack: Stack) -> Iterator[None]:
     containers = Containers(stack.project)
     before = len(containers.ids(SERVICE, running=True))
     try:
-        _scale(compose, before + 1)
+        _scale(compose, before + 1, "--wait", f"--wait-timeout={SCALE_SECONDS}")
         yield
     finally:
         containers.recover(SERVICE)  # thawed first: Compose cannot stop a frozen one
         _scale(compose, before)
 
 
-def _scale(compose: Compose, count: int) -> None:
-    argv = compose.argv("up", "--detach", "--no-deps", "--no-recreate", "--wait", f"--wait-timeout={SCALE_SECONDS}")
-    if compose.call_quietly([*argv, f"--scale={SERVICE}={count}", SERVICE]) != 0:
-        raise StackError(f"{count} containers of {SERVICE} did not become healthy.", fix=f"read {compose.log_path}")
+def _scale(compose: Compose, count: int, *options: str) -> None:
+    argv = compose.argv("up", "--detach", "--no-deps", "--no-recreate", f"--scale={SERVICE}={count}", *options, SERVICE)
+    if compose.call_quietly(argv) != 0:
+        raise StackError(f"There could not be {count} containers of {SERVICE}.", fix=f"read {compose.log_path}")
 
 
 class _Round:

@@ -1,7 +1,8 @@
 """Workers, bridge and sweeper are killed one after the other under load: nothing is lost, nothing is applied twice.
 
 Each kill is a SIGKILL of a random container's main process (Docker starts it again by itself) or of one of its
-children, at a random moment; the same seed kills the same at the same times.
+children, at a random moment. Only who has run for 10 s is killed: Docker doubles its delay, up to a minute, for each
+container that ends sooner, and a service that is never up is another drill.
 
 python3 -m scripts.drills worker-kills [--kills 50] [--jobs 15000] [--rate 100] [--seed N]
 """
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from scripts.drills import arguments as drill
@@ -27,7 +29,9 @@ SERVICES: Final = ("worker-fast", "worker-cpu", "worker-io", "bridge", "sweeper"
 
 #: Share of the load before the first kill and after the last.
 _MARGIN: Final = 0.05
-#: Seconds until a container whose main process was killed runs again: Docker doubles its delay at each crash.
+#: Seconds after which Docker forgets that a container had ended before.
+_SETTLED_SECONDS: Final = 10.0
+#: Seconds until one of the services has run that long.
 _RESTART_SECONDS: Final = 60.0
 
 
@@ -36,7 +40,7 @@ class Kill:
     """One SIGKILL. The two shares choose among what runs at that moment."""
 
     index: int  #: request that is due when it happens
-    service: str
+    services: tuple[str, ...]  #: the first that has settled is hit
     takes_child: bool  #: where there is one
     container_share: float
     process_share: float
@@ -49,7 +53,7 @@ def plan(seed: int, *, kills: int, jobs: int) -> list[Kill]:
     return [
         Kill(
             index=int(first + span * (number + chance.random()) / kills),
-            service=chance.choice(SERVICES),
+            services=tuple(chance.sample(SERVICES, len(SERVICES))),
             takes_child=chance.random() < 0.5,
             container_share=chance.random(),
             process_share=chance.random(),
@@ -68,23 +72,31 @@ def victim_of(kill: Kill, processes: Sequence[Process]) -> Process:
 
 
 def carry_out(containers: Containers, kill: Kill) -> str:
-    """Kills; says what. Raises StackError when nothing of the service came back to be killed."""
-
-    def running() -> tuple[str, list[Process]] | None:
-        found = sorted(containers.ids(kill.service, running=True))
-        container = found[int(kill.container_share * len(found))] if found else ""
-        processes = containers.processes(container) if container else []
-        return (container, processes) if processes else None
-
-    container, processes = wait_until(
-        running,
+    """Kills; says what. Raises StackError when nothing came back to be killed."""
+    service, container = wait_until(
+        lambda: next(filter(None, (_settled(containers, service, kill) for service in kill.services)), None),
         within=_RESTART_SECONDS,
-        otherwise=f"{kill.service} did not come back after a kill",
-        fix=f"make logs SERVICE={kill.service}",
+        otherwise="none of the killed services came back",
+        fix="make ps",
     )
+    processes = containers.processes(container)
+    if not processes:  # it ended by itself in this very moment
+        return f"{service} came too late"
     victim = victim_of(kill, processes)
     containers.kill_process(container, victim)
-    return f"{kill.service} {'main process' if victim is processes[0] else 'child'}"
+    return f"{service} {'main process' if victim is processes[0] else 'child'}"
+
+
+def _settled(containers: Containers, service: str, kill: Kill) -> tuple[str, str] | None:
+    """One container of the service that has run for a while, as (service, id)."""
+    running = sorted(containers.inspect(service, running=True), key=lambda one: str(one["Id"]))
+    found = [one["Id"] for one in running if age(one["State"]["StartedAt"]) >= _SETTLED_SECONDS]
+    return (service, found[int(kill.container_share * len(found))]) if found else None
+
+
+def age(started_at: str) -> float:
+    """Seconds since a moment as the Engine writes it."""
+    return (datetime.now(UTC) - datetime.fromisoformat(started_at)).total_seconds()
 
 
 def run(stack: Stack, *, kills: int, jobs: int, rate: float, seed: int, judges_time: bool = True) -> int:

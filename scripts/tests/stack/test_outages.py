@@ -1,11 +1,14 @@
-"""Short runs of the outage drills, in both topologies, and of the webhooks'; `make drill` runs them at full length."""
+"""Short runs of drills: outages in both topologies; losses, kills and webhooks beside Sentinels.
+
+They judge what is lost and what comes twice; `make drill` runs them at full length and judges times too.
+"""
 
 import os
 import random
 import unittest
 from typing import ClassVar
 
-from scripts.drills import accepts_without_redis, postgres_outage, webhooks
+from scripts.drills import accepts_without_redis, postgres_outage, redis_loss, webhooks, worker_kills
 from scripts.stack.errors import StackError
 from scripts.tests.stack import surroundings
 from scripts.tests.stack.surroundings import Surroundings
@@ -15,6 +18,9 @@ RATE = float(os.environ.get("RATE") or 50)
 OUTAGE_SECONDS = 10.0
 WEBHOOK_JOBS = int(os.environ.get("JOBS") or 120)
 SEED = int(os.environ.get("HOLDFAST_SEED") or random.randrange(10**6))  # printed by the drill
+
+#: This plan kills every service, children and main processes; worker-io twice, which always has something in hand.
+KILLS, KILL_JOBS, KILL_RATE, KILL_SEED = 6, 900, 30.0, 105
 
 
 class Outages:
@@ -64,6 +70,20 @@ class OutagesBesideSentinels(Outages, unittest.TestCase):
 
     def test_refuses_quickly_while_postgres_is_frozen(self) -> None:
         self.assertEqual(self.refuse_without_postgres("paused"), 0)
+
+    def test_loses_nothing_when_every_redis_volume_is_emptied(self) -> None:
+        self.assertEqual(self.lose_redis("lost"), 0)
+
+    def test_loses_nothing_when_redis_is_flushed(self) -> None:
+        self.assertEqual(self.lose_redis("flushed"), 0)
+
+    def test_loses_nothing_while_workers_bridge_and_sweeper_are_killed(self) -> None:
+        stack = self.stack.stack
+        status = worker_kills.run(stack, kills=KILLS, jobs=KILL_JOBS, rate=KILL_RATE, seed=KILL_SEED, judges_time=False)
+        self.assertEqual(status, 0)
+
+    def lose_redis(self, fault: str) -> int:
+        return redis_loss.run(self.stack.stack, fault=fault, jobs=2 * JOBS, rate=RATE, judges_time=False)
 
 
 class OutagesOfALoneRedis(Outages, unittest.TestCase):

@@ -4,6 +4,7 @@ import math
 import struct
 import tempfile
 import unittest
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,15 @@ class KillPlan(unittest.TestCase):
         times = [kill.index for kill in kills]
         self.assertEqual(times, sorted(times))
         self.assertTrue(times[0] >= 50 and times[-1] < 950)
-        self.assertEqual({kill.service for kill in kills}, set(worker_kills.SERVICES))
+        self.assertEqual({kill.services[0] for kill in kills}, set(worker_kills.SERVICES))
+        self.assertTrue(all(set(kill.services) == set(worker_kills.SERVICES) for kill in kills))
+
+    def test_reads_the_engine_s_nanoseconds(self) -> None:
+        started = (datetime.now(UTC) - timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "123Z"
+        self.assertAlmostEqual(worker_kills.age(started), 30.0, delta=5.0)
 
     def test_takes_a_child_only_where_there_is_one(self) -> None:
-        kill = Kill(index=0, service="worker-fast", takes_child=True, container_share=0.0, process_share=0.99)
+        kill = Kill(index=0, services=("worker-fast",), takes_child=True, container_share=0.0, process_share=0.99)
         main, first, second = Process(7, 1), Process(41, 7), Process(42, 7)
         self.assertEqual(worker_kills.victim_of(kill, [main, first, second]), second)
         self.assertEqual(worker_kills.victim_of(kill, [main, Process(60, 41)]), main)
