@@ -59,6 +59,10 @@ replay: ## run dead letters again (ID=… | FILTER="reason=permanent" | FILTER=a
 drill: ## break the running stack and judge it (NAME=worker-kills|… as in README; JOBS RATE FAULT SEED KILLS DURATION)
 	@python3 -m scripts.drills $(NAME)
 
+.PHONY: bench
+bench: ## how fast, beside bare Celery and a bare view, with the spread (ROUNDS=5 ONLY=queue,accept,growth,stack)
+	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) python3 -m scripts.bench
+
 ##@ Check
 .PHONY: preflight
 preflight: ## can this host run the stack? every problem with the command to run next

@@ -31,8 +31,10 @@ _COPY: Final = "/tmp/tree"  # noqa: S108 - inside the container, where nobody el
 _TMPFS: Final = "/tmp:exec,mode=1777,size=3g"  # noqa: S108
 
 
-def argv(root: Path, image: str, command: Sequence[str], *, folder: str = "app", name: str) -> list[str]:
-    """`docker run` of `command` in `folder` of the copied tree."""
+def argv(
+    root: Path, image: str, command: Sequence[str], *, folder: str = "app", name: str, disk: str | None = None
+) -> list[str]:
+    """`docker run` of `command` in `folder` of the copied tree; `disk` = path of an empty volume on a real disk."""
     excluded = " ".join(f"--exclude=./{item} --exclude={item}" for item in _LEFT_BEHIND)
     script = (
         f"mkdir {_COPY} && tar -C /source {excluded} -cf - . | tar -C {_COPY} --no-same-owner -xf - "
@@ -41,4 +43,7 @@ def argv(root: Path, image: str, command: Sequence[str], *, folder: str = "app",
     )
     options = ["--rm", "--init", "--name", name, "--network", "none", "--tmpfs", _TMPFS, "--shm-size", "256m"]
     options += ["--volume", f"{root}:/source:ro", "--env", "PYTHONDONTWRITEBYTECODE=1"]
+    if disk:
+        script = f"chown {_USER}:{_USER} {disk} && {script}"
+        options += ["--volume", disk]
     return ["docker", "run", *options, image, "sh", "-ec", script]

@@ -20,8 +20,8 @@ class WebProcess(ServerProcess):
 
     start_seconds = 90.0
 
-    def __init__(self, *, parent: Path, port: int, environment: Mapping[str, str]) -> None:
-        super().__init__("web", directory=private_directory(parent, "web"), port=port)
+    def __init__(self, *, parent: Path, port: int, environment: Mapping[str, str], name: str = "web") -> None:
+        super().__init__(name, directory=private_directory(parent, name), port=port)
         folders = {f"{name.upper()}_DIR": self.directory / name for name in ("files", "scratch", "static")}
         self.environment = {
             **os.environ,
