@@ -71,8 +71,13 @@ class Breaker:
         with self._changed:
             if self._prober_pid == os.getpid() or self._reason is None:
                 return
+            try:
+                Thread(target=self._probe_until_closed, name="dispatch-probe", daemon=True).start()
+            except RuntimeError:
+                # No thread to be had now: the next caller tries again, or the breaker would stay open for ever.
+                _log.exception("dispatch probe could not start")
+                return
             self._prober_pid = os.getpid()
-            Thread(target=self._probe_until_closed, name="dispatch-probe", daemon=True).start()
 
     def _probe_until_closed(self) -> None:
         pause = Condition()

@@ -1,10 +1,11 @@
 """Taking a job and giving it back. Time is the database's."""
 
 import json
+import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -13,6 +14,9 @@ from django.db import connection
 from jobs import sql
 from jobs.states import OPEN, State
 from metrics.catalogue import JOBS_CLAIMS, JOBS_RECOVERY_SECONDS
+
+#: Times that one claim may be sent.
+_MOST_SENDS: Final = 1 << 16
 
 log = structlog.get_logger()
 
@@ -46,16 +50,30 @@ class Refusal(StrEnum):
     UNKNOWN_JOB = "unknown_job"
 
 
+@dataclass(slots=True)
+class Key:
+    """Names one claim, however often it is sent until it is answered."""
+
+    first: int = field(default_factory=lambda: secrets.randbits(46) * _MOST_SENDS)
+    sent: int = 0
+
+
 def claim(job_id: UUID, *, leased_by: str) -> Claimed | None:
     """The lease of this job for the instance `leased_by`, or None: then the hint was a duplicate."""
     answer = try_claim(job_id, leased_by=leased_by)
     return answer if isinstance(answer, Claimed) else None
 
 
-def try_claim(job_id: UUID, *, leased_by: str) -> Claimed | Refusal:
-    """As `claim`, with the reason when nothing was won."""
+def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claimed | Refusal:
+    """As `claim`, with the reason when nothing was won.
+
+    When Postgres does not answer, repeat it with the same `key`: if it was won, that is the lease, and no new attempt.
+    """
+    key = key or Key()
+    key.sent += 1
+    values: dict[str, Any] = {"id": job_id, "leased_by": leased_by, "first_key": key.first, "key": key.first + key.sent}
     with connection.cursor() as cursor:
-        cursor.execute(sql.CLAIM, {"id": job_id, "leased_by": leased_by})
+        cursor.execute(sql.CLAIM, values)
         row = cursor.fetchone()
     if row is None:
         JOBS_CLAIMS.labels(result="duplicate").inc()
@@ -65,7 +83,7 @@ def try_claim(job_id: UUID, *, leased_by: str) -> Claimed | Refusal:
     if token is None:
         return _refused(State(was), is_early=is_early)
     JOBS_CLAIMS.labels(result="won").inc()
-    if was == State.RUNNING:
+    if was == State.RUNNING and rescued_after > 0:
         JOBS_RECOVERY_SECONDS.labels(cause="lease").observe(rescued_after)
     return Claimed(
         id=job_id,

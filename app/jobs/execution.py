@@ -1,8 +1,8 @@
 """One attempt from hint to outcome: claim, handler, finish or fail. Called by the one Celery task."""
 
 import time
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Final
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from dispatch import POOLS
 from dispatch.pools import Pool, Shape
-from jobs.claim import Claimed, Refusal, try_claim
+from jobs.claim import Claimed, Key, Refusal, try_claim
 from jobs.context import Done, JobContext
 from jobs.errors import Permanent, StaleLease, Stopped, StoredParamsInvalid
 from jobs.finish import fail, finish
@@ -23,7 +23,13 @@ from jobs.kinds import Kind, get_kind
 from jobs.read_only import refusing_writes
 from jobs.states import State
 from metrics.catalogue import JOBS_STAGE_SECONDS
-from postgres_deadline import deadline, is_outage
+from postgres_deadline import breaker, deadline, is_busy, is_outage, read_only
+
+#: Seconds a claim, and the end of an attempt, are repeated while Postgres does not answer. The slot is busy meanwhile;
+#: shorter than every pool's soft limit.
+PATIENCE_SECONDS: Final = 20.0
+#: Seconds between two looks at whether Postgres is back.
+_LOOK_SECONDS: Final = 0.1
 
 log = structlog.get_logger()
 
@@ -77,8 +83,8 @@ def run_job(job_id: UUID, *, gen: int, leased_by: str) -> str:
     row or the lease decides); duplicate, terminal, not_due, unknown_job (nothing was run).
     Raises only what Postgres raises when it cannot be reached for the claim.
     """
-    with _bookkeeping():
-        claimed = try_claim(job_id, leased_by=leased_by)
+    key = Key()
+    claimed = _until_answered(lambda: try_claim(job_id, leased_by=leased_by, key=key))
     if isinstance(claimed, Refusal):
         log.debug("hint won nothing", job_id=str(job_id), gen=gen, reason=claimed.value)
         return claimed.value
@@ -121,20 +127,12 @@ def _attempt(claimed: Claimed, stop: Event) -> str:
 
 
 class _Unanswered(Exception):
-    """The fenced finish got no answer: it may have been committed."""
+    """The end of an attempt got no answer: it may have been committed."""
 
 
 def _finish(claimed: Claimed, done: Done) -> str:
     started = time.monotonic()
-    try:
-        with _bookkeeping():
-            finish(claimed, done)
-    except InterfaceError as error:
-        raise _Unanswered from error
-    except DatabaseError as error:
-        if is_outage(error):
-            raise _Unanswered from error
-        raise
+    _end(lambda: finish(claimed, done))
     JOBS_STAGE_SECONDS.labels(stage="finish").observe(time.monotonic() - started)
     return "succeeded"
 
@@ -142,12 +140,60 @@ def _finish(claimed: Claimed, done: Done) -> str:
 def _fail(claimed: Claimed, error: Exception) -> str:
     if not isinstance(error, Stopped | Permanent):
         log.info("handler raised", exc_info=error)
-    with _bookkeeping():
-        return "retried" if fail(claimed, error) is State.QUEUED else "failed"
+    return "retried" if _end(lambda: fail(claimed, error)) is State.QUEUED else "failed"
 
 
-def _bookkeeping() -> AbstractContextManager[None]:
-    return deadline(settings.HOLDFAST.database_loop_seconds)
+def _end[T](end: Callable[[], T]) -> T:
+    """Ends the attempt. It may be sent several times: the fence lets it count once."""
+    sent = 0
+
+    def send() -> T:
+        nonlocal sent
+        sent += 1
+        return end()
+
+    try:
+        return _until_answered(send)
+    except StaleLease as error:
+        if sent > 1:
+            raise _Unanswered from error  # by ourselves, perhaps
+        raise
+    except (DatabaseError, InterfaceError) as error:
+        if _is_away(error):
+            raise _Unanswered from error
+        raise
+
+
+def _until_answered[T](work: Callable[[], T]) -> T:
+    """Repeats what Postgres did not answer, so that its outage costs the job no attempt. Raises the last error."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with _bookkeeping():
+                return work()
+        except (DatabaseError, InterfaceError) as error:
+            if not _is_away(error) or time.monotonic() >= give_up_at:
+                raise
+            log.warning("Postgres did not answer, asked again when it does", error=repr(error))
+        connection.close()
+        _wait_for_postgres(give_up_at)
+
+
+def _is_away(error: Exception) -> bool:
+    return is_outage(error) or is_busy(error)
+
+
+def _wait_for_postgres(give_up_at: float) -> None:
+    time.sleep(_LOOK_SECONDS)
+    while breaker.is_open() and time.monotonic() < give_up_at:
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _bookkeeping() -> Iterator[None]:
+    """What the handler may not, within one deadline: writes of the job's life."""
+    with read_only.lifted(), deadline(settings.HOLDFAST.database_loop_seconds):
+        yield
 
 
 def _handle(claimed: Claimed, stop: Event) -> Done:

@@ -61,8 +61,13 @@ class Breaker:
         with self._lock:
             if self._prober_pid == os.getpid() or not self._is_open:
                 return
+            try:
+                threading.Thread(target=self._probe_until_it_serves, name="postgres-breaker", daemon=True).start()
+            except RuntimeError:
+                # No thread to be had now: the next caller tries again, or the breaker would stay open for ever.
+                log.exception("postgres probe could not start")
+                return
             self._prober_pid = os.getpid()
-        threading.Thread(target=self._probe_until_it_serves, name="postgres-breaker", daemon=True).start()
 
     def _probe_until_it_serves(self) -> None:
         while not self._serves():

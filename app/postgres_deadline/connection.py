@@ -23,12 +23,21 @@ class DeadlineConnection(psycopg.Connection[Any]):
     #: Whether an expiry opens the process's breaker; the breaker's own probe does not report to it.
     reports: ClassVar[bool] = True
 
+    #: Whether the session was set to refuse writes; see `read_only`.
+    refuses_writes = False
+
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:  # noqa: ANN401 - as psycopg's
         """As psycopg's; raises psycopg.OperationalError. The parameters also serve the breaker's probe."""
-        if cls.reports:
-            breaker.probe_with(lambda: _probe(conninfo, kwargs))
-        return super().connect(conninfo, **kwargs)
+        if not cls.reports:
+            return super().connect(conninfo, **kwargs)
+        breaker.probe_with(lambda: _probe(conninfo, kwargs))
+        try:
+            return super().connect(conninfo, **kwargs)
+        except psycopg.OperationalError as error:
+            # Often a pool's own thread: who waits for the pool is only told that it took too long.
+            breaker.trip(str(error))
+            raise
 
     def wait(self, gen: PQGen[RV], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> RV:
         """As psycopg's; raises DeadlineExpired when the budget is spent."""

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from typing import Final
 
 import psycopg
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 #: SQLSTATE classes and codes that say the server as a whole does not serve, not that this statement was wrong.
 _OUTAGE_STATES: Final = ("08", "57P", "53", "58", "25006")
 #: Deadlock, serialization failure, statement and lock timeout: the same request may pass a moment later.
 _TRANSIENT_STATES: Final = ("40001", "40P01", "55P03", "57014")
+#: Every connection of the pool was busy, which says nothing about Postgres: one that cannot be reached trips the
+#: breaker itself, from the pool's thread that tries to connect.
+_BUSY: Final = (PoolTimeout, TooManyRequests)
 
 
 class PostgresDeadlineError(psycopg.OperationalError):
@@ -25,15 +29,23 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether `error` is a conflict or a timeout inside a Postgres that serves: to be repeated, not reported."""
-    return any((cause.sqlstate or "").startswith(_TRANSIENT_STATES) for cause in _psycopg_errors(error))
+    """Whether `error` is a conflict, a timeout inside a Postgres that serves, or a busy pool: repeat, don't report."""
+    return any(
+        isinstance(cause, _BUSY) or (cause.sqlstate or "").startswith(_TRANSIENT_STATES)
+        for cause in _psycopg_errors(error)
+    )
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether `error` says that no connection was free in time: nothing was sent."""
+    return any(isinstance(cause, _BUSY) for cause in _psycopg_errors(error))
 
 
 def _is_outage(error: psycopg.Error) -> bool:
     if error.sqlstate:
         return error.sqlstate.startswith(_OUTAGE_STATES)
-    # Without SQLSTATE the message is the client's own: refused, reset, closed, pool timeout, deadline.
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    # Without SQLSTATE the message is the client's own: refused, reset, closed, deadline.
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(error, _BUSY)
 
 
 def _psycopg_errors(error: BaseException) -> Iterator[psycopg.Error]:

@@ -1,8 +1,11 @@
-"""Django's OPTIONS for Postgres: the pool, its connection class, and what a fork must not inherit."""
+"""The pool, Django's OPTIONS for it, and what a fork must not inherit."""
 
 import os
 from typing import Any, Final
 
+from psycopg_pool import ConnectionPool
+
+from postgres_deadline import budget, read_only
 from postgres_deadline.connection import DeadlineConnection
 
 #: Seconds a caller waits for a connection from the pool.
@@ -10,6 +13,32 @@ GETCONN_SECONDS: Final = 1.0
 
 #: Pools and connections of the parent process, kept so that no destructor in the child touches the shared sockets.
 _inherited: Final[list[object]] = []
+
+
+class DeadlinePool(ConnectionPool[DeadlineConnection]):
+    """psycopg's pool, with the caller's deadline over the wait for a connection too."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as psycopg's
+        super().__init__(connection_class=DeadlineConnection, check=_check, **options)
+
+    def getconn(self, timeout: float | None = None) -> DeadlineConnection:
+        """As psycopg's, for at most what is left of the deadline. Raises PoolTimeout."""
+        wait, left = self.timeout if timeout is None else timeout, budget.remaining()
+        return super().getconn(wait if left is None else min(wait, left))
+
+
+def _check(connection: DeadlineConnection) -> None:
+    """One round trip when a connection is lent: it lives, and its session refuses writes or does not, as is wanted."""
+    connection.autocommit = True
+    if read_only.is_wanted():
+        # Even if it stands so already: who had the session before may have set it otherwise.
+        connection.execute("SET default_transaction_read_only = on")
+        connection.refuses_writes = True
+    elif connection.refuses_writes:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.refuses_writes = False
+    else:
+        connection.execute("")
 
 
 def options(*, pool_size: int) -> dict[str, Any]:
@@ -25,7 +54,6 @@ def options(*, pool_size: int) -> dict[str, Any]:
         # client_connection_check_interval: the server drops a statement whose client has hung up, after 1 s.
         "options": "-c timezone=UTC -c client_connection_check_interval=1000",
         "pool": {
-            "connection_class": DeadlineConnection,
             "min_size": 1,
             "max_size": pool_size,
             "timeout": GETCONN_SECONDS,

@@ -180,6 +180,15 @@ class Environment(BaseSettings):
             raise ValueError("DEDUP_DAYS must not be smaller than RETENTION_DAYS: raise DEDUP_DAYS")
         return self
 
+    @model_validator(mode="after")
+    def _a_connection_for_each_thread(self) -> "Environment":
+        if self.database_pool_size <= self.web_threads:
+            raise ValueError(
+                f"DATABASE_POOL_SIZE ({self.database_pool_size}) must be greater than WEB_THREADS ({self.web_threads}):"
+                " each request thread and /readyz may hold a connection; raise DATABASE_POOL_SIZE or lower WEB_THREADS"
+            )
+        return self
+
     def topology(self) -> redis_topology.Topology:
         """The topology that REDIS_URL names, with the passwords that stand beside it."""
         return redis_topology.parse(

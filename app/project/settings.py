@@ -84,7 +84,7 @@ AUTH_PASSWORD_VALIDATORS = [
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "postgres_deadline.backend",
         "HOST": parts.hostname or "",
         "PORT": parts.port or 5432,
         "USER": unquote(parts.username or ""),
@@ -92,8 +92,6 @@ def _database(url: str) -> dict[str, Any]:
         "NAME": unquote(parts.path.lstrip("/")),
         # 0 with a pool: a connection goes back to the pool after each request.
         "CONN_MAX_AGE": 0,
-        # One round trip when the pool hands out a connection: those that died with a restart are replaced unseen.
-        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": postgres_deadline.options(pool_size=HOLDFAST.database_pool_size),
     }
 

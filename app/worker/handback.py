@@ -51,7 +51,7 @@ def hand_back(*, instance: str, pool: Pool) -> None:
             with suppress(ProcessLookupError, TypeError):
                 os.kill(request.worker_pid, signal.SIGKILL)
     try:
-        with postgres_deadline.deadline(HAND_BACK_SECONDS):
+        with postgres_deadline.read_only.lifted(), postgres_deadline.deadline(HAND_BACK_SECONDS):
             count = claim.hand_back(list(running), instance)
     except Exception as error:  # the process ends either way; the leases run out
         _log.warning("unfinished jobs were not handed back", error=repr(error), running=len(running))

@@ -95,9 +95,10 @@ class LeaseKeeper:
 
     def _renew(self, running: Mapping[UUID, Request]) -> set[UUID]:
         """Ids that are still ours. What runs and does not come back has not claimed yet, or has just finished."""
-        if not running:
+        if not running and self._can_renew:
             return set()
-        with postgres_deadline.deadline(self._pool.heartbeat_seconds):
+        # A paused worker asks with nothing to renew, too: only an answer says that Postgres is back.
+        with postgres_deadline.read_only.lifted(), postgres_deadline.deadline(self._pool.heartbeat_seconds):
             return heartbeat.renew(self._instance, list(running))
 
     def _stop_lost(self, lost: Mapping[UUID, Request]) -> None:

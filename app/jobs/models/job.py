@@ -70,6 +70,7 @@ class Job(models.Model):
     lease_token = models.BigIntegerField(db_default=0)  #: the fence; never falls
     leased_by = models.CharField(max_length=200, blank=True, db_default="")  #: instance id of the holder
     lease_until = models.DateTimeField(null=True, blank=True)  #: database clock
+    claim_key = models.BigIntegerField(db_default=0)  #: random, of the claim that holds the lease: see sql.CLAIM
 
     # -- when to start, when to hint ----------------------------------------------------------------------------------
     not_before = models.DateTimeField(null=True, blank=True)  #: earliest start; null = at once

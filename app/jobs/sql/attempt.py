@@ -5,22 +5,32 @@ from typing import Final
 from jobs.sql.fragments import DEAD_LETTER, event, lease
 
 # -- claim ----------------------------------------------------------------------------------------------------------
+# In: `key`, and `first_key` of the same claim when its answer was lost: the repetition finds the lease that it won,
+# which is no new attempt. Keys of one claim grow, so that what a frozen server executes late takes over from no later
+# one.
 # Out: always one row when the job exists. `token` null = not won; `was`, `attempt` and the times say why.
+_OWN: Final = "{row}.state = 'RUNNING' AND {row}.claim_key >= %(first_key)s AND {row}.claim_key < %(key)s"
 CLAIM: Final = f"""
     WITH claimed AS (
-        UPDATE job SET state = 'RUNNING', attempt = attempt + 1, lease_token = lease_token + 1,
-            leased_by = %(leased_by)s, started_at = clock_timestamp(),
+        UPDATE job SET state = 'RUNNING', attempt = attempt + CASE WHEN {_OWN.format(row="job")} THEN 0 ELSE 1 END,
+            lease_token = lease_token + 1, leased_by = %(leased_by)s, claim_key = %(key)s,
+            started_at = clock_timestamp(),
             lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
-        WHERE id = %(id)s AND attempt < max_attempts
-          AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
-               OR state = 'RUNNING' AND lease_until < clock_timestamp())
+        WHERE id = %(id)s
+          AND ({_OWN.format(row="job")}
+               OR attempt < max_attempts
+                  AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
+                       OR state = 'RUNNING' AND lease_until < clock_timestamp()))
         RETURNING id, state, attempt, lease_token, dispatch_gen, started_at
     ), noted AS (
         INSERT INTO job_event (job_id, at, event, actor, from_state, to_state, attempt, lease_token, dispatch_gen,
                                reason)
-        SELECT id, claimed.started_at, CASE WHEN was.state = 'RUNNING' THEN 'rescued' ELSE 'claimed' END, %(leased_by)s,
+        SELECT id, claimed.started_at,
+               CASE WHEN was.state = 'QUEUED' THEN 'claimed' WHEN {_OWN.format(row="was")} THEN 'claimed again'
+                    ELSE 'rescued' END, %(leased_by)s,
                was.state, 'RUNNING', claimed.attempt, claimed.lease_token, claimed.dispatch_gen,
-               CASE WHEN was.state = 'RUNNING' THEN 'lease of ' || was.leased_by || ' ran out' ELSE '' END
+               CASE WHEN was.state = 'QUEUED' THEN '' WHEN {_OWN.format(row="was")} THEN 'the first answer was lost'
+                    ELSE 'lease of ' || was.leased_by || ' ran out' END
         FROM claimed JOIN job was USING (id)
     )
     SELECT job.state AS was, claimed.lease_token, claimed.attempt, job.max_attempts, job.root_id, job.owner, job.kind,

@@ -10,11 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.db import connections
-from django.db.backends.postgresql.base import DatabaseWrapper
-from django.db.utils import OperationalError
+from django.db.utils import InternalError, OperationalError
 from pytest_django import DjangoDbBlocker
 
 import postgres_deadline
+from postgres_deadline import read_only
+from postgres_deadline.backend.base import DatabaseWrapper
 from postgres_deadline.breaker import Breaker
 from tests.servers.postgres import PostgresProcess
 from tests.servers.process import free_port
@@ -45,7 +46,6 @@ def database(own_postgres: PostgresProcess, django_db_blocker: DjangoDbBlocker) 
         "PASSWORD": own_postgres.password,
         "NAME": own_postgres.database,
         "OPTIONS": postgres_deadline.options(pool_size=4),
-        "CONN_HEALTH_CHECKS": True,
     }
     wrapper = DatabaseWrapper(connections.settings[alias], alias)
     if not own_postgres.running:
@@ -211,6 +211,78 @@ def test_a_child_opens_a_pool_of_its_own(database: DatabaseWrapper) -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert scalar(database, "SELECT pg_backend_pid()") == parent_backend
+
+
+# -- the pool ---------------------------------------------------------------------------------------------------------
+def test_a_busy_pool_is_no_outage_and_waits_no_longer_than_the_deadline(database: DatabaseWrapper) -> None:
+    others = [DatabaseWrapper(connections.settings["frozen"], "frozen") for _ in range(4)]
+    for other in others:
+        scalar(other, "SELECT 1")
+    began = time.monotonic()
+    with postgres_deadline.deadline(0.3), pytest.raises(OperationalError) as busy:
+        scalar(database, "SELECT 1")
+    assert 0.28 <= time.monotonic() - began < 0.5
+    assert postgres_deadline.is_busy(busy.value)
+    assert postgres_deadline.is_transient(busy.value)
+    assert not postgres_deadline.is_outage(busy.value)
+    assert not postgres_deadline.breaker.is_open()
+    for other in others:
+        other.close()
+    assert scalar(database, "SELECT 1") == 1
+
+
+def test_a_pool_that_cannot_connect_opens_the_breaker_by_itself(
+    database: DatabaseWrapper, own_postgres: PostgresProcess
+) -> None:
+    own_postgres.kill()
+    with postgres_deadline.deadline(0.2), pytest.raises(OperationalError):
+        scalar(database, "SELECT 1")
+    wait_until(postgres_deadline.breaker.is_open, "nobody noticed that Postgres refuses connections", seconds=2)
+
+
+# -- sessions that refuse writes --------------------------------------------------------------------------------------
+def test_sessions_refuse_writes_in_every_thread_and_write_again_afterwards(database: DatabaseWrapper) -> None:
+    def write(wrapper: DatabaseWrapper = database) -> int:
+        try:
+            with wrapper.cursor() as cursor:
+                cursor.execute("CREATE TABLE IF NOT EXISTS written (n int)")
+                cursor.execute("INSERT INTO written VALUES (1)")
+            return int(str(scalar(wrapper, "SELECT pg_backend_pid()")))
+        finally:
+            wrapper.close()
+
+    backend = write()
+    with read_only.sessions():
+        with pytest.raises(InternalError, match="read-only"):
+            write()
+        refused: list[Exception] = []
+
+        def elsewhere() -> None:
+            try:
+                write(DatabaseWrapper(connections.settings["frozen"], "frozen"))
+            except Exception as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert [type(error) for error in refused] == [InternalError]
+        with read_only.lifted():
+            assert write() == backend, "the same session"
+        assert scalar(database, "SELECT 1") == 1
+        database.close()
+    assert write() == backend
+    with database.cursor() as cursor:
+        cursor.execute("DROP TABLE written")
+
+
+def test_a_session_that_its_user_made_writable_refuses_the_next_one(database: DatabaseWrapper) -> None:
+    with read_only.sessions():
+        scalar(database, "SELECT set_config('default_transaction_read_only', 'off', false)")
+        database.close()
+        with pytest.raises(InternalError, match="read-only"), database.cursor() as cursor:
+            cursor.execute("CREATE TABLE never (n int)")
+    database.close()
 
 
 def test_tells_an_outage_from_a_conflict_and_from_a_mistake(database: DatabaseWrapper) -> None:

@@ -111,3 +111,10 @@ def test_names_a_webhook_secret_of_another_form_and_does_not_show_it(secret: str
     text = report(GOOD | {"WEBHOOK_SECRET": secret})
     assert "- WEBHOOK_SECRET: is not whsec_" in text
     assert secret not in text
+
+
+def test_the_pool_has_a_connection_for_each_request_thread() -> None:
+    text = report(GOOD | {"WEB_THREADS": "24", "DATABASE_POOL_SIZE": "24"})
+    assert "DATABASE_POOL_SIZE (24)" in text
+    assert "WEB_THREADS (24)" in text
+    assert load(GOOD | {"WEB_THREADS": "23", "DATABASE_POOL_SIZE": "24"}).web_threads == 23

@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs.cancellation import cancel
-from jobs.claim import Refusal, claim, hand_back, try_claim
+from jobs.claim import Claimed, Key, Refusal, claim, hand_back, try_claim
 from jobs.context import Done, FollowUp, StoredFile
 from jobs.errors import JobNotFound, NotCancellable, Permanent, Poison, Retryable, StaleLease
 from jobs.finish import fail, finish
@@ -66,6 +66,40 @@ def test_claims_expired_lease_and_says_so() -> None:
     assert (lease.attempt, lease.lease_token) == (2, 2)
     assert events(job) == ["accepted", "claimed", "rescued"]
     assert "dead" in JobEvent.objects.filter(job=job).latest("id").reason
+
+
+def test_claim_whose_answer_was_lost_is_repeated_and_is_no_new_attempt() -> None:
+    job = submit_echo()
+    Job.objects.update(max_attempts=1)
+    key = Key()
+    lost = try_claim(job.id, leased_by="w", key=key)  # it won, and nobody heard of it
+    again = try_claim(job.id, leased_by="w", key=key)
+    assert isinstance(lost, Claimed)
+    assert isinstance(again, Claimed)
+    assert (again.attempt, again.lease_token) == (1, lost.lease_token + 1)
+    with pytest.raises(StaleLease):
+        finish(lost, Done())
+    assert events(job) == ["accepted", "claimed", "claimed again"]
+    finish(again, Done())
+
+
+def test_first_send_of_a_claim_that_a_frozen_server_executes_late_takes_nothing() -> None:
+    job = submit_echo()
+    key = Key(sent=1)  # the first send is stuck
+    lease = try_claim(job.id, leased_by="w", key=key)
+    assert isinstance(lease, Claimed)
+    assert try_claim(job.id, leased_by="w", key=Key(first=key.first)) is Refusal.DUPLICATE
+    finish(lease, Done())
+
+
+def test_repeated_claim_does_not_take_back_what_another_worker_rescued() -> None:
+    job = submit_echo()
+    key = Key()
+    try_claim(job.id, leased_by="w1", key=key)
+    move_back(job, 60)
+    other = claimed(job, "w2")
+    assert try_claim(job.id, leased_by="w1", key=key) is Refusal.DUPLICATE
+    finish(other, Done())
 
 
 def test_does_not_claim_past_the_attempt_ceiling() -> None:

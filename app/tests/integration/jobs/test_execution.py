@@ -1,7 +1,11 @@
 """One attempt from hint to outcome, and what a handler may not do."""
 
+from collections.abc import Callable
+
+import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
 from jobs import effects
@@ -11,7 +15,8 @@ from jobs.errors import Permanent, Poison, WriteRefused
 from jobs.execution import active_ids, request_stop, run_job
 from jobs.models import DeadLetter, Effect, Job, ProbeCount
 from jobs.submission import submit
-from tests.integration.jobs.scenario import claimed, move_back, script
+from postgres_deadline import read_only
+from tests.integration.jobs.scenario import claimed, in_threads, move_back, script
 
 
 def scripted(**options: object) -> Job:
@@ -39,7 +44,12 @@ def test_runs_a_job_to_its_result() -> None:
 def test_attempts_in_threads_leave_connections_to_the_lease_keeper(pool: str, holds: bool) -> None:
     job = scripted()
     Job.objects.filter(id=job.id).update(pool=pool)
-    script["run"] = lambda _: {"holds": connection.connection is not None}
+
+    def lent(_: JobContext) -> dict[str, object]:
+        stats = connection.pool.get_stats()
+        return {"holds": stats["pool_size"] > stats["pool_available"]}
+
+    script["run"] = lent
     assert run(job) == "succeeded"
     assert fresh(job).result == {"holds": holds}
 
@@ -112,7 +122,9 @@ def test_handler_cannot_write_outside_the_finish() -> None:
         "TRUNCATE probe_count",
         "  -- a comment\n UPDATE probe_count SET n = 2",
         "SELECT 1 INTO copied",
-        "DO $$ BEGIN NULL; END $$",
+        "DO $$ BEGIN DELETE FROM probe_count; END $$",
+        "SELECT nextval('job_event_id_seq')",
+        "SELECT id FROM job FOR UPDATE",
         "COPY probe_count FROM STDIN",
         "EXPLAIN ANALYZE DELETE FROM probe_count",
     ],
@@ -130,24 +142,63 @@ def test_handler_cannot_write_in_disguise(statement: str) -> None:
     assert fresh(job).error_class == "WriteRefused"
 
 
-def test_handler_may_read_words_that_look_like_writes() -> None:
+def test_threads_of_a_handler_cannot_write_either() -> None:
     job = scripted()
 
-    def reads(_: JobContext) -> dict[str, object]:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 'insert into x; delete from y'")
-            return {"text": cursor.fetchone()[0]}
+    def writes(context: JobContext) -> Done:
+        in_threads(lambda: ProbeCount.objects.create(job_id=context.id, n=1))
+        return Done()
 
-    script["run"] = reads
-    assert run(job) == "succeeded"
+    script["run"] = writes
+    assert run(job) == "retried"
+    assert fresh(job).error_class == "WriteRefused"
+    assert ProbeCount.objects.count() == 0
+
+
+def test_handler_cannot_write_over_another_alias() -> None:
+    job = scripted()
+    connections.settings["other"] = connections.settings["default"]
+    try:
+        with connections["other"].cursor() as before:
+            before.execute("SELECT 1")
+
+        def writes(context: JobContext) -> Done:
+            ProbeCount.objects.using("other").create(job_id=context.id, n=1)
+            return Done()
+
+        script["run"] = writes
+        assert run(job) == "retried"
+        assert fresh(job).error_class == "WriteRefused"
+        with connections["other"].cursor() as after:
+            after.execute("INSERT INTO probe_count (job_id, n) VALUES (gen_random_uuid(), 1)")
+    finally:
+        connections["other"].close()
+        connections["other"].close_pool()
+        del connections["other"]
+        del connections.settings["other"]
+
+
+def test_the_guard_costs_a_handler_without_queries_no_round_trip() -> None:
+    job = scripted()
+    held: list[object] = []
+
+    def remember() -> None:
+        held.append(connection.connection)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    before = connection.connection
+    script["run"] = lambda _: Done(effects=[remember])
+    with CaptureQueriesContext(connection) as queries:
+        assert run(job) == "succeeded"
+    assert held == [before], "claim and finish share the connection, so nothing is checked or set in between"
+    assert [query["sql"].split()[0] for query in queries] == ["WITH", "BEGIN", "WITH", "COMMIT"]
 
 
 def test_attempt_that_lost_its_lease_ends_stale_and_applies_nothing() -> None:
     job = scripted()
 
     def slow(context: JobContext) -> Done:
-        with connection.execute_wrapper(lambda execute, *rest: execute(*rest)):
-            pass
         # Another worker takes over while this one is frozen; its own connection is not the handler's.
         _elsewhere(job)
         return Done(result={"late": True}, effects=[lambda: ProbeCount.objects.create(job_id=context.id, n=1)])
@@ -159,11 +210,10 @@ def test_attempt_that_lost_its_lease_ends_stale_and_applies_nothing() -> None:
 
 
 def _elsewhere(job: Job) -> None:
-    from tests.integration.jobs.scenario import in_threads
-
     def take_over() -> None:
-        move_back(job, 60)
-        claim(job.id, leased_by="w2")
+        with read_only.lifted():
+            move_back(job, 60)
+            claim(job.id, leased_by="w2")
 
     in_threads(take_over)
 
@@ -210,6 +260,54 @@ def test_params_that_no_longer_fit_are_dead_lettered_with_that_reason() -> None:
     Job.objects.update(params={"number": "many"}, attempt=2)
     assert run(job) == "failed"
     assert DeadLetter.objects.get().reason == "invalid_params"
+
+
+class _Silence:
+    """Lets a statement through and then keeps its answer, as a server does that freezes at the wrong moment."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = list(words)
+
+    def __call__(self, execute: Callable[..., object], sql: str, *rest: object) -> object:
+        answer = execute(sql, *rest)
+        if self._words and self._words[0] in sql:
+            self._words.pop(0)
+            raise OperationalError("no answer") from psycopg.OperationalError("the deadline passed")
+        return answer
+
+
+def test_claim_that_postgres_did_not_answer_is_repeated_and_costs_no_attempt() -> None:
+    job = scripted()
+    script["run"] = lambda context: {"attempt": context.attempt}
+    with connection.execute_wrapper(_Silence("'RUNNING'", "'RUNNING'", "'RUNNING'")):
+        assert run(job) == "succeeded"
+    assert fresh(job).result == {"attempt": 1}
+
+
+def test_finish_that_postgres_did_not_answer_is_repeated_and_applied_once() -> None:
+    job = scripted()
+    script["run"] = lambda context: Done(effects=[lambda: ProbeCount.objects.create(job_id=context.id, n=1)])
+    with connection.execute_wrapper(_Silence("'SUCCEEDED'")):
+        assert run(job) == "succeeded", "the transaction was not committed: the second one is"
+    assert ProbeCount.objects.get().n == 1
+    assert (fresh(job).state, fresh(job).attempt) == ("SUCCEEDED", 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "burst", "state"), [("'SUCCEEDED'", False, "SUCCEEDED"), ("'retried'", True, "QUEUED")]
+)
+def test_an_end_that_was_committed_and_not_answered_stands(word: str, burst: bool, state: str) -> None:
+    job = scripted()
+
+    def handler(_: JobContext) -> dict[str, object]:
+        if burst:
+            raise RuntimeError("upstream said no")
+        return {"by": "us"}
+
+    script["run"] = handler
+    with connection.execute_wrapper(_Silence(word)):
+        assert run(job) == "unknown"
+    assert (fresh(job).state, fresh(job).attempt) == (state, 1)
 
 
 def test_external_effect_keeps_its_key_over_attempts() -> None:

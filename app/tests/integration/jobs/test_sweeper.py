@@ -349,7 +349,8 @@ def test_look_claim_and_rescue_use_their_indexes() -> None:
     )
     assert "job_lease" in rescue
     assert "Seq Scan on job" not in rescue
-    assert "job_pkey" in explain(sql.CLAIM, {"id": Job.objects.values_list("id", flat=True)[0], "leased_by": "w"})
+    job_id = Job.objects.values_list("id", flat=True)[0]
+    assert "job_pkey" in explain(sql.CLAIM, {"id": job_id, "leased_by": "w", "first_key": 0, "key": 1})
 
 
 def fill(rows: int) -> None:

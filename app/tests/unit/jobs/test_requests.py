@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.ids import floor, new_id
-from jobs.read_only import is_read
 from jobs.requests import canonical, digest, is_storable_json, request_hash
 
 texts = st.text(st.characters(codec="utf-8"))
@@ -54,25 +53,3 @@ def test_ids_grow_with_time() -> None:
     from datetime import UTC, datetime, timedelta
 
     assert floor(datetime.now(UTC) - timedelta(minutes=1)) < ids[0] < floor(datetime.now(UTC) + timedelta(minutes=1))
-
-
-@pytest.mark.parametrize(
-    ("statement", "read"),
-    [
-        ("SELECT 1", True),
-        ("(SELECT 1) UNION (SELECT 2)", True),
-        ("/* why */ select * from update_log", True),
-        ("SELECT updated, set_at FROM t", True),
-        ("WITH x AS (SELECT 1) SELECT * FROM x", True),
-        ("SAVEPOINT s1", True),
-        ("SELECT * FROM t FOR UPDATE", True),
-        ("INSERT INTO t VALUES (1)", False),
-        ("with x as (update t set a = 1 returning *) select * from x", False),
-        ("SELECT nextval('s')", False),
-        ("CALL p()", False),
-        ("SET default_transaction_read_only = off", False),
-        ("", False),
-    ],
-)
-def test_tells_reads_from_writes(statement: str, read: bool) -> None:
-    assert is_read(statement) is read

@@ -1,6 +1,9 @@
 """The Postgres breaker's probe, without a Postgres."""
 
+import threading
 import time
+
+import pytest
 
 from postgres_deadline.breaker import Breaker
 
@@ -15,6 +18,21 @@ def test_a_probe_that_fails_unexpectedly_is_tried_again() -> None:
     breaker = Breaker(pause_seconds=0.001)
     breaker.probe_with(probe)
     breaker.trip("test")
+    ends_at = time.monotonic() + 5
+    while breaker.is_open() and time.monotonic() < ends_at:
+        time.sleep(0.001)
+    assert not breaker.is_open()
+
+
+def test_a_probe_whose_thread_could_not_start_is_started_by_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    breaker = Breaker(pause_seconds=0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        breaker.trip("test")
+        assert breaker.is_open()
     ends_at = time.monotonic() + 5
     while breaker.is_open() and time.monotonic() < ends_at:
         time.sleep(0.001)

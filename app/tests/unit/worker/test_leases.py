@@ -120,6 +120,20 @@ def test_pauses_while_it_cannot_renew_and_resumes_after(scene: Scene) -> None:
     assert scene.stopped == []
 
 
+def test_a_paused_worker_with_nothing_running_resumes_only_when_postgres_answers(scene: Scene) -> None:
+    job = scene.run()
+    scene.fails = True
+    scene.keeper.beat()
+    del scene.running[job]
+    scene.keeper.beat()
+    assert scene.changes == [False], "nobody has asked Postgres, or it did not answer"
+    scene.fails = False
+    scene.keeper.beat()
+    scene.keeper.beat()
+    assert scene.changes == [False, True]
+    assert scene.asked[1:] == [set(), set()], "and idle again, it asks no more"
+
+
 def test_a_thread_past_its_hard_limit_is_not_renewed_and_the_second_one_ends_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,0 +1,1 @@
+"""Django's ENGINE: its Postgres backend over the pool of this package."""
