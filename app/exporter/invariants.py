@@ -58,6 +58,8 @@ QUERIES: Final[Mapping[str, str]] = {
              WHERE pool = ANY(%(pools)s) AND priority IN (0, 3, 6) AND state IN ('QUEUED', 'RUNNING')
                AND next_dispatch_at > now() + interval '10 minutes' AND state = 'QUEUED'
                AND (not_before IS NULL OR next_dispatch_at > not_before + interval '10 minutes')
+               AND NOT (held AND kind IN (SELECT kind FROM kind_breaker
+                                           WHERE is_open OR changed_at > now() - interval '10 minutes'))
              LIMIT %(sample)s) AS forgotten""",
     "lease_too_far": """
         SELECT count(*) FROM job

@@ -67,6 +67,16 @@ _PARAMETERS: Final[Mapping[str, Any]] = {
 
 DEAD_LETTERS_SQL: Final = "SELECT count(*) FROM dead_letter WHERE replayed_at IS NULL"
 
+#: Kinds that are held back, and their held jobs; counting stops at 10 * `most`.
+HELD_SQL: Final = """
+SELECT kind_breaker.kind, held.rows FROM kind_breaker
+ CROSS JOIN LATERAL (
+     SELECT count(*) AS rows FROM (
+         SELECT FROM job WHERE job.kind = kind_breaker.kind AND held AND state = 'QUEUED' LIMIT 10 * %(most)s
+     ) AS first) AS held
+ WHERE is_open
+"""
+
 SWEEPER_TICK_SQL: Final = "SELECT extract(epoch FROM now() - min(at)) FROM pool_state"
 
 
@@ -87,6 +97,8 @@ def read() -> Sequence[Metric]:
         found = [*open_job_families(cursor)]
         cursor.execute(DEAD_LETTERS_SQL)
         found.append(single(catalogue.DEAD_LETTERS, cursor.fetchone()[0]))
+        cursor.execute(HELD_SQL, _PARAMETERS)
+        found.append(family(catalogue.JOBS_HELD, [((kind,), float(held)) for kind, held in cursor.fetchall()]))
         cursor.execute(SWEEPER_TICK_SQL)
         (tick_age,) = cursor.fetchone()
     return found if tick_age is None else [*found, single(catalogue.SWEEPER_TICK_AGE, float(tick_age))]

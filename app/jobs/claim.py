@@ -47,6 +47,7 @@ class Refusal(StrEnum):
     DUPLICATE = "duplicate"  #: another attempt holds a live lease, or won the race
     TERMINAL = "terminal"
     NOT_DUE = "not_due"  #: its not_before lies ahead; the sweeper hints again
+    HELD = "held"  #: its kind fails in bulk; the sweeper hints again when it is let go
     UNKNOWN_JOB = "unknown_job"
 
 
@@ -79,9 +80,9 @@ def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claime
         JOBS_CLAIMS.labels(result="duplicate").inc()
         return Refusal.UNKNOWN_JOB
     was, token, attempt, max_attempts, root_id, owner, kind, pool, farm_id, params = row[:10]
-    callback_url, priority, traceparent, _, rescued_after, is_early = row[10:]
+    callback_url, priority, traceparent, _, rescued_after, is_early, is_held = row[10:]
     if token is None:
-        return _refused(State(was), is_early=is_early)
+        return _refused(State(was), is_early=is_early, is_held=is_held)
     JOBS_CLAIMS.labels(result="won").inc()
     if was == State.RUNNING and rescued_after > 0:
         JOBS_RECOVERY_SECONDS.labels(cause="lease").observe(rescued_after)
@@ -103,10 +104,13 @@ def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claime
     )
 
 
-def _refused(was: State, *, is_early: bool) -> Refusal:
+def _refused(was: State, *, is_early: bool, is_held: bool) -> Refusal:
     if was not in OPEN:
         JOBS_CLAIMS.labels(result="terminal").inc()
         return Refusal.TERMINAL
+    if was == State.QUEUED and is_held:
+        JOBS_CLAIMS.labels(result="held").inc()
+        return Refusal.HELD
     JOBS_CLAIMS.labels(result="duplicate").inc()
     return Refusal.NOT_DUE if was == State.QUEUED and is_early else Refusal.DUPLICATE
 

@@ -80,7 +80,7 @@ def run_job(job_id: UUID, *, gen: int, leased_by: str) -> str:
     """Runs the job if it may be run. Returns the outcome in one word:
 
     succeeded, retried, failed; stale (somebody else has the job now), unknown (Postgres did not answer the finish: the
-    row or the lease decides); duplicate, terminal, not_due, unknown_job (nothing was run).
+    row or the lease decides); duplicate, terminal, not_due, held, unknown_job (nothing was run).
     Raises only what Postgres raises when it cannot be reached for the claim.
     """
     key = Key()

@@ -21,6 +21,7 @@ from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.epochs import EpochWatch
 from jobs.finish import known_kind
 from jobs.hinting import Via, make_due, make_hint, send
+from jobs.kind_breaker import HOLD_SECONDS, KindBreakers
 from jobs.states import Reason, State
 from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import JOBS_DEAD_LETTERED, JOBS_FINISHED
@@ -85,6 +86,8 @@ class Sweeper:
         self._ready: dict[str, int | None] = dict.fromkeys(POOLS)
         self._trickle: dict[str, float] = dict.fromkeys(POOLS, 0.0)
         self._trust_leases_at: dict[str, float] = dict.fromkeys(POOLS, 0.0)
+        self._breakers = KindBreakers()
+        self._held: list[str] = []
         self._last_tick: float | None = None
         self._grace_at = 0.0
         self._open: dict[str, int] = dict.fromkeys(POOLS, 0)
@@ -98,12 +101,15 @@ class Sweeper:
         tick.new_epoch = self.epochs.watch(self.grace)
         tick.fired = schedules.fire_due()
         self._measure_grace(started)
+        self._held = self._breakers.watch()
         looks = _look()
         for look in looks:
             self._fail_lost(look, tick)
         if tick.breaker_open:
             tick.behind |= {look.pool.name for look in looks if look.due}
         else:
+            if self._held:
+                self._publish(self._breakers.probes(self.epochs.current), tick)
             self._feed_all(looks, tick, elapsed, started)
         self._count_open()
         # After the feed, so that a submit sees the room that is really left.
@@ -150,7 +156,7 @@ class Sweeper:
     def _feed(self, look: PoolLook, tick: Tick, elapsed: float, deadline: float) -> None:
         """Hints expired leases first, then due rows into the room that is left."""
         if look.has_expired_lease and self._trusts_leases(look.pool):
-            self._publish(self._take(sql.TAKE_EXPIRED, look.pool, BATCH), tick)
+            self._publish(self._take(sql.TAKE_EXPIRED, look.pool, BATCH)[1], tick)
         if not look.due:
             return
         room = self._room(look, elapsed)
@@ -191,15 +197,15 @@ class Sweeper:
             left = min(limit, room)
             while left > 0:
                 asked = min(left, BATCH)
-                hints = self._take(sql.TAKE_DUE, look.pool, asked, priority)
-                if hints:
-                    yield hints
+                taken, hints = self._take(sql.TAKE_DUE, look.pool, asked, priority)
+                yield hints
                 room -= len(hints)
                 left -= len(hints)
-                if len(hints) < asked:
+                if taken < asked:
                     break
 
-    def _take(self, statement: str, pool: Pool, limit: int, priority: int | None = None) -> list[Hint]:
+    def _take(self, statement: str, pool: Pool, limit: int, priority: int | None = None) -> tuple[int, list[Hint]]:
+        """How many rows left the due range, and the hints of those that are not held back."""
         values: dict[str, Any] = {
             "pool": pool.name,
             "priority": priority,
@@ -207,12 +213,15 @@ class Sweeper:
             "grace": self.grace[pool.name],
             "epoch": self.epochs.current,
             "leases": self._trusts_leases(pool),
+            "held": self._held,
+            "hold": HOLD_SECONDS,
         }
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
-            hints = [make_hint(*row) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        hints = [make_hint(*row) for is_held, *row in rows if not is_held]
         # RETURNING has no order; ids are in that of acceptance.
-        return sorted(hints, key=lambda hint: hint.job_id)
+        return len(rows), sorted(hints, key=lambda hint: hint.job_id)
 
     def _publish(self, hints: Sequence[Hint], tick: Tick) -> bool:
         if not hints:

@@ -88,7 +88,7 @@ STREAM_CONSUMER_FAILURES = counter(
 )
 
 # -- the job's life: workers and sweeper ----------------------------------------------------------------------------
-JOBS_CLAIMS = counter("jobs_claims_total", "Claims by result.", result=("won", "duplicate", "terminal"))
+JOBS_CLAIMS = counter("jobs_claims_total", "Claims by result.", result=("won", "duplicate", "terminal", "held"))
 JOBS_FINISHED = counter(
     "jobs_finished_total", "Jobs that reached a terminal state.", unit="jobs", kind=KIND, state=TERMINAL_STATES
 )
@@ -118,6 +118,12 @@ JOBS_RECOVERY_SECONDS = histogram(
     "jobs_recovery_seconds",
     "From the loss of a hint or the death of an attempt to the next claim.",
     cause=("lease", "hint", "epoch"),
+)
+KIND_BREAKER = counter(
+    "jobs_kind_breaker_transitions_total",
+    "Times a kind began to fail in bulk, and to succeed again.",
+    kind=KIND,
+    to=("open", "closed"),
 )
 SWEEPER_TICKS = counter("sweeper_ticks_total", "Ticks of the sweeper.", unit="ticks", result=("done", "failed"))
 BROKER_EPOCH_CHANGES = counter(
@@ -179,6 +185,9 @@ OLDEST_OPEN_AGE = truth(
 LEASE_EXPIRED = truth("jobs_lease_expired", "Running jobs whose lease ran out.", unit="jobs", pool=POOL)
 OVERDUE_DISPATCH = truth(
     "jobs_overdue_dispatch", "Open jobs whose next hint has been due for more than 5 s.", unit="jobs", pool=POOL
+)
+JOBS_HELD = truth(
+    "jobs_held", "Jobs held back because their kind fails in bulk; absent for every other kind.", unit="jobs", kind=KIND
 )
 DEAD_LETTERS = truth("jobs_dead_letters", "Dead letters that nobody replayed.", unit="jobs")
 INVARIANT_VIOLATIONS = truth(

@@ -87,9 +87,9 @@ def gauge(name: str, help: str, *, unit: str, **labels: LabelValues) -> Gauge:
     return Gauge(name, help, tuple(labels), multiprocess_mode="mostrecent")
 
 
-def truth(name: str, help: str, *, unit: str, kind: str = "gauge", **labels: LabelValues) -> Description:
-    """A metric that only the truth exporter makes, from what Postgres and Redis say at scrape time."""
-    return _describe(name, kind, help, unit, labels)
+def truth(name: str, help: str, *, unit: str, **labels: LabelValues) -> Description:
+    """A gauge that only the truth exporter makes, from what Postgres and Redis say at scrape time."""
+    return _describe(name, "gauge", help, unit, labels)
 
 
 def _describe(name: str, kind: str, help_text: str, unit: str, labels: Mapping[str, LabelValues]) -> Description:

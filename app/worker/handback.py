@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds a warm stop may take. Compose kills after stop_grace_period (30 s); the rest is for the hand-back.
 WARM_STOP_SECONDS: Final = 25.0
+#: Seconds between two looks at what still runs.
+_LOOK_SECONDS: Final = 0.2
 #: Seconds the hand-back's transaction may take.
 HAND_BACK_SECONDS: Final = 3.0
 
@@ -30,13 +32,21 @@ def leave_in_time(*, instance: str, pool: Pool, leave: Callable[[int], None] = o
     """Starts the watch over a warm stop that has begun. It ends with the process, or ends the process."""
 
     def watch() -> None:
-        time.sleep(WARM_STOP_SECONDS)
+        ends_at = time.monotonic() + WARM_STOP_SECONDS
+        while time.monotonic() < ends_at and not _only_leaked(pool):
+            time.sleep(_LOOK_SECONDS)
         hand_back(instance=instance, pool=pool)
         leave(0)
 
     thread = Thread(target=watch, name="hand-back", daemon=True)
     thread.start()
     return thread
+
+
+def _only_leaked(pool: Pool) -> bool:
+    """Whether what still runs will never end: then nobody gains by waiting, and the pool stands still meanwhile."""
+    running = activity.running_requests()
+    return bool(running) and len(activity.leaked(running, pool)) == len(running)
 
 
 def hand_back(*, instance: str, pool: Pool) -> None:

@@ -6,6 +6,7 @@ from jobs.models.effect import Effect
 from jobs.models.idempotency_key import IdempotencyKey
 from jobs.models.job import Job
 from jobs.models.job_event import JobEvent
+from jobs.models.kind_breaker import KindBreaker
 from jobs.models.pool_state import BrokerState, PoolState
 from jobs.models.probe_count import ProbeCount
 from jobs.models.replay_audit import ReplayAudit
@@ -19,6 +20,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "JobEvent",
+    "KindBreaker",
     "PoolState",
     "ProbeCount",
     "ReplayAudit",

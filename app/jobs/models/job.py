@@ -78,6 +78,7 @@ class Job(models.Model):
     dispatch_gen = models.IntegerField(db_default=0)  #: hints sent so far; for traces and refused batches only
     hinted_at = models.DateTimeField(null=True, blank=True)  #: last hint that Redis took, null = none since QUEUED
     grace_seconds = models.PositiveSmallIntegerField()  #: distance of the next hint; doubles to 300
+    held = models.BooleanField(db_default=False)  #: not hinted while its kind fails in bulk, see jobs.kind_breaker
     broker_epoch = models.CharField(max_length=100, blank=True, db_default="")  #: Redis that took the last hint
 
     # -- what became of it --------------------------------------------------------------------------------------------
@@ -128,6 +129,7 @@ class Job(models.Model):
                 name="job_hinted",
                 condition=models.Q(state="QUEUED", hinted_at__isnull=False),
             ),
+            models.Index(fields=("kind", "id"), name="job_held", condition=models.Q(state="QUEUED", held=True)),
             models.Index(fields=("owner", "id"), name="job_by_owner"),
             models.Index(fields=("state", "id"), name="job_by_state"),
             models.Index(fields=("owner", "identity", "id"), name="job_dead_request", condition=_DEAD),

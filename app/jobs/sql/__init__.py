@@ -19,6 +19,7 @@ from jobs.sql.attempt import (
     RETRY,
 )
 from jobs.sql.fragments import GRACE_CAP_SECONDS, IdentityForm
+from jobs.sql.hold import CLOSE_KINDS, HOLD_HINTED, KIND_BREAKERS, KIND_ENDS, LET_GO, OPEN_KINDS, PROBE_KINDS
 from jobs.sql.letters import LIVE_OF_DEAD, MARK_ANNOUNCED, MARK_REPLAYED, UNANNOUNCED
 from jobs.sql.retain import FORGET, THIN
 from jobs.sql.submit import (
@@ -46,6 +47,7 @@ __all__ = [
     "ANSWER_KEY",
     "CANCEL",
     "CLAIM",
+    "CLOSE_KINDS",
     "CONFIRM",
     "COUNT_OPEN",
     "COUNT_PROBE",
@@ -60,11 +62,17 @@ __all__ = [
     "GRACE_CAP_SECONDS",
     "HAND_BACK",
     "HINT_TO_CLAIM",
+    "HOLD_HINTED",
     "INTEND",
+    "KIND_BREAKERS",
+    "KIND_ENDS",
+    "LET_GO",
     "LIVE_OF_DEAD",
     "LOOK",
     "MARK_ANNOUNCED",
     "MARK_REPLAYED",
+    "OPEN_KINDS",
+    "PROBE_KINDS",
     "READ_KEY",
     "READ_POOLS",
     "REFUSED",

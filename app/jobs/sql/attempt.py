@@ -10,16 +10,19 @@ from jobs.sql.fragments import DEAD_LETTER, event, lease
 # one.
 # Out: always one row when the job exists. `token` null = not won; `was`, `attempt` and the times say why.
 _OWN: Final = "{row}.state = 'RUNNING' AND {row}.claim_key >= %(first_key)s AND {row}.claim_key < %(key)s"
+#: The kind's breaker is open, and this job is not its probe.
+_HOLDS: Final = "b.is_open AND b.probe_id IS DISTINCT FROM job.id"
 CLAIM: Final = f"""
     WITH claimed AS (
         UPDATE job SET state = 'RUNNING', attempt = attempt + CASE WHEN {_OWN.format(row="job")} THEN 0 ELSE 1 END,
             lease_token = lease_token + 1, leased_by = %(leased_by)s, claim_key = %(key)s,
-            started_at = clock_timestamp(),
+            started_at = clock_timestamp(), held = false,
             lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
         WHERE id = %(id)s
           AND ({_OWN.format(row="job")}
                OR attempt < max_attempts
                   AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
+                       AND NOT EXISTS (SELECT 1 FROM kind_breaker AS b WHERE b.kind = job.kind AND {_HOLDS})
                        OR state = 'RUNNING' AND lease_until < clock_timestamp()))
         RETURNING id, state, attempt, lease_token, dispatch_gen, started_at
     ), noted AS (
@@ -37,7 +40,8 @@ CLAIM: Final = f"""
            job.pool, job.farm_id, job.params, job.callback_url, job.priority, job.traceparent,
            extract(epoch FROM claimed.started_at - job.hinted_at)::float8,
            extract(epoch FROM claimed.started_at - job.lease_until)::float8,
-           coalesce(job.not_before > clock_timestamp(), false)
+           coalesce(job.not_before > clock_timestamp(), false),
+           EXISTS (SELECT 1 FROM kind_breaker AS b WHERE b.kind = job.kind AND {_HOLDS})
     FROM job LEFT JOIN claimed USING (id) WHERE job.id = %(id)s
 """
 
@@ -53,9 +57,11 @@ FINISH: Final = f"""
     ), noted AS ({event("done", "'succeeded'", "leased_by", before="'RUNNING'")})
     SELECT seconds FROM done
 """
+# While the kind's breaker is open the attempt is given back.
 RETRY: Final = f"""
     WITH done AS (
         UPDATE job SET state = 'QUEUED', lease_token = lease_token + 1, lease_until = NULL, leased_by = '',
+            attempt = attempt - (SELECT count(*) FROM kind_breaker AS b WHERE b.kind = job.kind AND b.is_open),
             not_before = clock_timestamp() + make_interval(secs => %(delay)s),
             next_dispatch_at = clock_timestamp() + make_interval(secs => %(delay)s),
             hinted_at = NULL, grace_seconds = %(grace)s,

@@ -34,15 +34,19 @@ COUNT_OPEN: Final = f"""
 # -- sweeper: take --------------------------------------------------------------------------------------------------
 # Rows leave the due range before anything is published, so any number of sweepers is safe. `grace_seconds` is the
 # distance of the *next* hint; sql.REFUSED takes the doubling back. A lease that ran out is hinted too: the claim
-# rescues it. At the attempt ceiling no claim can win: sql.FAIL_LOST.
+# rescues it. At the attempt ceiling no claim can win: sql.FAIL_LOST. Waiting jobs of the kinds `held` leave the due
+# range for `hold` seconds and are not to be hinted. Out: whether it is held, and the hint.
 _TAKE: Final = """
-    WITH due AS ({due} FOR UPDATE SKIP LOCKED)
-    UPDATE job SET dispatch_gen = dispatch_gen + 1, hinted_at = clock_timestamp(), broker_epoch = %(epoch)s,
-        next_dispatch_at = clock_timestamp()
-            + make_interval(secs => greatest(grace_seconds, %(grace)s) * (0.8 + 0.4 * random())),
-        grace_seconds = least(2 * greatest(grace_seconds, %(grace)s), {cap})
-    FROM due WHERE job.id = due.id
-    RETURNING job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash, job.traceparent
+    WITH due AS ({due} FOR UPDATE SKIP LOCKED), taken AS (
+        SELECT due.id, job.state = 'QUEUED' AND job.kind = ANY(%(held)s::text[]) AS hold FROM due JOIN job USING (id)
+    )
+    UPDATE job SET held = hold, dispatch_gen = dispatch_gen + CASE WHEN hold THEN 0 ELSE 1 END,
+        hinted_at = CASE WHEN hold THEN NULL ELSE clock_timestamp() END, broker_epoch = %(epoch)s,
+        next_dispatch_at = clock_timestamp() + make_interval(secs => CASE WHEN hold THEN %(hold)s
+            ELSE greatest(grace_seconds, %(grace)s) * (0.8 + 0.4 * random()) END),
+        grace_seconds = CASE WHEN hold THEN grace_seconds ELSE least(2 * greatest(grace_seconds, %(grace)s), {cap}) END
+    FROM taken WHERE job.id = taken.id
+    RETURNING hold, job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash, job.traceparent
 """
 DUE: Final = f"""
     SELECT id FROM job

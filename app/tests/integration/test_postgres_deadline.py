@@ -83,9 +83,9 @@ def test_spends_one_budget_over_several_statements(database: DatabaseWrapper) ->
     began = time.monotonic()
     with postgres_deadline.deadline(0.5):
         for _ in range(3):
-            scalar(database, "SELECT pg_sleep(0.15)")
+            scalar(database, "SELECT pg_sleep(0.1)")
         with pytest.raises(OperationalError):
-            scalar(database, "SELECT pg_sleep(0.15)")
+            scalar(database, "SELECT pg_sleep(0.4)")
     assert 0.48 <= time.monotonic() - began < 0.7
 
 
@@ -139,10 +139,9 @@ def test_serves_at_once_after_a_restart(database: DatabaseWrapper, own_postgres:
     scalar(database, "SELECT 1")
     database.close()
     own_postgres.kill()
-    with postgres_deadline.deadline(2.0), pytest.raises(OperationalError) as caught:
+    with postgres_deadline.deadline(2.0), pytest.raises(OperationalError):
         scalar(database, "SELECT 1")
-    postgres_deadline.breaker.trip("the test saw an outage")
-    assert postgres_deadline.is_outage(caught.value)
+    assert postgres_deadline.breaker.is_open()
     database.close()
     own_postgres.start()
     wait_until(lambda: not postgres_deadline.breaker.is_open(), "the breaker did not close after the restart")
@@ -242,16 +241,15 @@ def test_a_pool_that_cannot_connect_opens_the_breaker_by_itself(
 
 # -- sessions that refuse writes --------------------------------------------------------------------------------------
 def test_sessions_refuse_writes_in_every_thread_and_write_again_afterwards(database: DatabaseWrapper) -> None:
-    def write(wrapper: DatabaseWrapper = database) -> int:
+    def write(wrapper: DatabaseWrapper = database) -> None:
         try:
             with wrapper.cursor() as cursor:
                 cursor.execute("CREATE TABLE IF NOT EXISTS written (n int)")
                 cursor.execute("INSERT INTO written VALUES (1)")
-            return int(str(scalar(wrapper, "SELECT pg_backend_pid()")))
         finally:
             wrapper.close()
 
-    backend = write()
+    write()
     with read_only.sessions():
         with pytest.raises(InternalError, match="read-only"):
             write()
@@ -268,12 +266,17 @@ def test_sessions_refuse_writes_in_every_thread_and_write_again_afterwards(datab
         thread.join()
         assert [type(error) for error in refused] == [InternalError]
         with read_only.lifted():
-            assert write() == backend, "the same session"
-        assert scalar(database, "SELECT 1") == 1
+            write()
+        assert scalar(database, "SELECT count(*) FROM written") == 2, "reads go on"
         database.close()
-    assert write() == backend
-    with database.cursor() as cursor:
-        cursor.execute("DROP TABLE written")
+    others = [DatabaseWrapper(connections.settings["frozen"], "frozen") for _ in range(4)]
+    for other in others:
+        with other.cursor() as cursor:
+            cursor.execute("INSERT INTO written VALUES (1)")  # every session of the pool writes again
+    for other in others:
+        other.close()
+    assert scalar(database, "SELECT count(*) FROM written") == 6
+    scalar(database, "WITH d AS (DELETE FROM written RETURNING 1) SELECT count(*) FROM d")
 
 
 def test_a_session_that_its_user_made_writable_refuses_the_next_one(database: DatabaseWrapper) -> None:

@@ -99,6 +99,25 @@ class ImpatientWorkerProcess(WorkerProcess):
         return (sys.executable, "-c", f"{setup}; {patch}; from celery.__main__ import main; main()")
 
 
+class SoonLeakedWorkerProcess(WorkerProcess):
+    """A worker whose attempts count as leaked after three seconds instead of the pool's hard limit."""
+
+    def program(self) -> Sequence[str]:
+        patch = f"object.__setattr__(dispatch.pools.POOLS[{self.pool.name!r}], 'hard_limit_seconds', 3)"
+        setup = "import project.celery, django; django.setup(); import dispatch.pools"
+        return (sys.executable, "-c", f"{setup}; {patch}; from celery.__main__ import main; main()")
+
+
+class SweeperProcess(AppProcess):
+    """A sweeper."""
+
+    def __init__(self, *, parent: Path, environment: Mapping[str, str], name: str = "sweeper") -> None:
+        super().__init__(name, parent=parent, environment=environment)
+
+    def role(self) -> Sequence[str]:
+        return (sys.executable, "manage.py", "run_sweeper")
+
+
 class BridgeProcess(AppProcess):
     """A bridge."""
 

@@ -17,7 +17,7 @@ from dispatch.dispatcher import EPOCH_KEY
 from exporter import invariants
 from exporter.management.commands.run_exporter import registry
 from exporter.redis_truth import look_at_stream
-from jobs.models import DeadLetter, Job, ProbeCount
+from jobs.models import DeadLetter, Job, KindBreaker, ProbeCount
 from metrics import catalogue
 from tests.servers.postgres import PostgresProcess
 from tests.servers.redis_server import RedisProcess
@@ -74,7 +74,19 @@ class TestHealthy:
     def test_exposes_every_truth_even_when_nothing_ever_happened(self) -> None:
         names = {name.partition("{")[0] for name in scrape()}
         absent_until_the_first_tick = {"sweeper_last_tick_age_seconds"}
-        assert {one.name for one in catalogue.TRUTHS} - names == absent_until_the_first_tick
+        absent_while_no_kind_is_held = {"jobs_held"}
+        absent = absent_until_the_first_tick | absent_while_no_kind_is_held
+        assert {one.name for one in catalogue.TRUTHS} - names == absent
+
+    def test_counts_held_jobs_of_kinds_whose_breaker_is_open(self) -> None:
+        KindBreaker.objects.create(kind="probe.fast", is_open=True, changed_at=timezone.now())
+        KindBreaker.objects.create(kind="probe.io", is_open=False, changed_at=timezone.now())
+        job(held=True)
+        job(held=True)
+        job(held=False)
+        seen = scrape()
+        assert seen['jobs_held{kind="probe.fast"}'] == 2
+        assert 'jobs_held{kind="probe.io"}' not in seen
 
     def test_counts_open_jobs_by_pool_and_state_and_their_age(self) -> None:
         old = timezone.now() - timedelta(seconds=90)

@@ -21,6 +21,7 @@ from jobs.models import (
     IdempotencyKey,
     Job,
     JobEvent,
+    KindBreaker,
     PoolState,
     ProbeCount,
     ReplayAudit,
@@ -30,7 +31,7 @@ from jobs.submission import submit
 
 _TABLES = (
     *(BrokerState, DeadLetter, Effect, IdempotencyKey, JobEvent, Job),
-    *(PoolState, ProbeCount, ReplayAudit, Schedule),
+    *(KindBreaker, PoolState, ProbeCount, ReplayAudit, Schedule),
 )
 
 

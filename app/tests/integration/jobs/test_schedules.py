@@ -8,7 +8,7 @@ from django.utils import timezone
 from jobs.errors import InvalidRequest, Permanent
 from jobs.finish import fail
 from jobs.models import Job, Schedule
-from jobs.schedules import fire_due, next_tick, schedule
+from jobs.schedules import _latest_tick, fire_due, next_tick, schedule
 from jobs.states import MissedTicks
 from tests.integration.jobs.scenario import claimed, in_threads
 
@@ -87,6 +87,33 @@ def test_daylight_saving_keeps_the_local_hour() -> None:
     second = next_tick("30 6 * * *", "Europe/Berlin", first)
     assert (first.hour, second.hour) == (4, 4)
     assert next_tick("30 6 * * *", "Europe/Berlin", before - timedelta(days=2)).hour == 5
+
+
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("cron", "tz", "after", "ticks"),
+    [
+        # 02:30 does not exist: the tick comes when the gap ends, once.
+        ("30 2 * * *", BERLIN, "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
+        ("30 2 * * *", NEW_YORK, "2026-03-07T12:00", ["2026-03-08T07:00", "2026-03-09T06:30"]),
+        # 02:30 comes twice: the first one counts.
+        ("30 2 * * *", BERLIN, "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+        ("30 1 * * *", NEW_YORK, "2026-10-31T12:00", ["2026-11-01T05:30", "2026-11-02T06:30"]),
+        # Every half an hour stays every half an hour.
+        ("*/30 * * * *", BERLIN, "2026-03-29T00:15", ["2026-03-29T00:30", "2026-03-29T01:00", "2026-03-29T01:30"]),
+        ("*/30 * * * *", BERLIN, "2026-10-25T00:15", ["2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:30"]),
+    ],
+)
+def test_ticks_over_a_change_of_the_clocks(cron: str, tz: str, after: str, ticks: list[str]) -> None:
+    expected = [datetime.fromisoformat(tick).replace(tzinfo=UTC) for tick in ticks]
+    seen = [next_tick(cron, tz, datetime.fromisoformat(after).replace(tzinfo=UTC))]
+    while len(seen) < len(expected):
+        seen.append(next_tick(cron, tz, seen[-1]))
+    assert seen == expected
+    for tick in expected:
+        assert _latest_tick(cron, tz, tick + timedelta(minutes=1)) == tick, "looking back finds the same ticks"
 
 
 @pytest.mark.parametrize(

@@ -326,31 +326,31 @@ def test_busy_pool_gets_a_longer_grace(sweep: Sweeper) -> None:
     assert PoolState.objects.get(pool="io").grace_seconds == 5
 
 
-def test_due_query_reads_the_due_index_and_touches_few_rows() -> None:
+def test_every_scan_reads_its_index_and_few_rows_of_200_000_open_ones() -> None:
     see_pools(behind=True)
-    fill(20_000)
-    plan = explain(sql.TAKE_DUE, {"pool": "fast", "priority": 3, "limit": 100, "grace": 5, "epoch": "", "leases": True})
+    fill(200_000)
+    take = {"pool": "fast", "priority": 3, "limit": 100, "grace": 5, "epoch": "", "leases": True, "held": [], "hold": 9}
+    plan = explain(sql.TAKE_DUE, take)
     assert "Index Scan using job_due" in plan
     assert "Seq Scan on job" not in plan
     assert "Sort" not in plan
     scanned = [int(rows) for rows in re.findall(r"Index Scan using job_due.*?actual rows=(\d+)", plan)]
     assert scanned
     assert max(scanned) <= 101
-
-
-def test_look_claim_and_rescue_use_their_indexes() -> None:
-    fill(20_000)
     look = explain(sql.LOOK, {"pools": list(POOLS), "priorities": [0, 3, 6], "hinted_limit": 100})
     look += explain(sql.COUNT_OPEN, {"pools": list(POOLS), "limit": 1000})
     assert "Seq Scan on job" not in look, look
     assert {"job_due", "job_hinted"} <= set(re.findall(r"using (\w+) on job", look)), look
-    rescue = explain(
-        sql.TAKE_EXPIRED, {"pool": "fast", "priority": None, "limit": 10, "grace": 5, "epoch": "", "leases": True}
-    )
+    rescue = explain(sql.TAKE_EXPIRED, {**take, "priority": None, "limit": 10})
     assert "job_lease" in rescue
     assert "Seq Scan on job" not in rescue
+    lost = explain(sql.FAIL_LOST, {"pool": "fast", "limit": 10})
+    assert "job_lease" in lost
+    assert "Seq Scan on job" not in lost
     job_id = Job.objects.values_list("id", flat=True)[0]
-    assert "job_pkey" in explain(sql.CLAIM, {"id": job_id, "leased_by": "w", "first_key": 0, "key": 1})
+    claim_plan = explain(sql.CLAIM, {"id": job_id, "leased_by": "w", "first_key": 0, "key": 1})
+    assert "job_pkey" in claim_plan
+    assert "Seq Scan on job" not in claim_plan
 
 
 def fill(rows: int) -> None:

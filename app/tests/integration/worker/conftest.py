@@ -17,7 +17,7 @@ from jobs.submission import submit_bulk
 from tests.servers.plugin import Servers
 from tests.servers.postgres import PostgresProcess
 from tests.servers.waiting import wait_until
-from tests.servers.worker import AppProcess, BridgeProcess, WorkerProcess
+from tests.servers.worker import AppProcess, BridgeProcess, SweeperProcess, WorkerProcess
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,9 @@ class Stack:
 
     def bridge(self, name: str = "bridge-1") -> BridgeProcess:
         return self._start(BridgeProcess(parent=self._parent, environment=self.environment, name=name))
+
+    def sweeper(self, name: str = "sweeper") -> SweeperProcess:
+        return self._start(SweeperProcess(parent=self._parent, environment=self.environment, name=name))
 
     def stop(self) -> None:
         for process in self.started:
