@@ -17,6 +17,7 @@ from jobs.submission import submit
 from ndvi import archive as archive_module
 from ndvi.models import Scene
 from ndvi.upstream import UpstreamUnavailableError
+from postgres_deadline import read_only
 from tests.integration.jobs.scenario import in_threads
 from tests.integration.ndvi.conftest import Account
 from tests.unit.ndvi.rasters import write_geotiff
@@ -153,8 +154,12 @@ def test_a_stale_field_leaves_no_scene(archive: str) -> None:
 
     found = archive_module.newest_clear_scene
 
+    def take_over() -> None:
+        with read_only.lifted():
+            Job.objects.filter(id=job.id).update(lease_token=99)
+
     def lose_the_lease(*arguments: object) -> object:
-        in_threads(lambda: Job.objects.filter(id=job.id).update(lease_token=99))
+        in_threads(take_over)
         return found(*arguments)
 
     with mock.patch.object(archive_module, "newest_clear_scene", side_effect=lose_the_lease):
