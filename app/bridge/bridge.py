@@ -5,6 +5,7 @@ however many bridges hold it and however often the step is repeated. Two entries
 claim suppresses the second.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,7 +17,7 @@ from bridge.consumer_group import ConsumerGroup, Entry
 from dispatch import Hint, MalformedHint, UnknownHintVersion, messages
 from jobs import dead_letters, selectors
 from jobs.states import Reason
-from metrics.catalogue import BRIDGE_ENTRIES
+from metrics.catalogue import BRIDGE_ENTRIES, JOBS_STAGE_SECONDS
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Bridge:
         self._group.hand_back(sorted_.left)
         done = _round(sorted_, wanted, ended)
         _count(done)
+        _observe([hint for entry_id, hint in wanted.items() if entry_id in ended])
         return done
 
     def hand_back(self) -> None:
@@ -136,3 +138,10 @@ def _count(done: Round) -> None:
     BRIDGE_ENTRIES.labels("dead").inc(done.dead)
     if done.overtaken:
         _log.info("another bridge ended entries that we held", entries=done.overtaken)
+
+
+def _observe(published: Sequence[Hint]) -> None:
+    """By two machines' clocks: what the difference of clocks makes negative counts as no time at all."""
+    now_ms = time.time() * 1000
+    for hint in published:
+        JOBS_STAGE_SECONDS.labels("dispatch_to_bridge").observe(max(0.0, now_ms - hint.enqueued_ms) / 1000)

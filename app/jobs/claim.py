@@ -13,7 +13,7 @@ from django.db import connection
 
 from jobs import sql
 from jobs.states import OPEN, State
-from metrics.catalogue import JOBS_CLAIMS, JOBS_RECOVERY_SECONDS
+from metrics.catalogue import JOBS_CLAIMS, JOBS_RECOVERY_SECONDS, JOBS_STAGE_SECONDS
 
 #: Times that one claim may be sent.
 _MOST_SENDS: Final = 1 << 16
@@ -80,10 +80,12 @@ def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claime
         JOBS_CLAIMS.labels(result="duplicate").inc()
         return Refusal.UNKNOWN_JOB
     was, token, attempt, max_attempts, root_id, owner, kind, pool, farm_id, params = row[:10]
-    callback_url, priority, traceparent, _, rescued_after, is_early, is_held = row[10:]
+    callback_url, priority, traceparent, since_hint, rescued_after, is_early, is_held = row[10:]
     if token is None:
         return _refused(State(was), is_early=is_early, is_held=is_held)
     JOBS_CLAIMS.labels(result="won").inc()
+    if since_hint is not None and was == State.QUEUED:
+        JOBS_STAGE_SECONDS.labels(stage="dispatch_to_claim").observe(since_hint)
     if was == State.RUNNING and rescued_after > 0:
         JOBS_RECOVERY_SECONDS.labels(cause="lease").observe(rescued_after)
     return Claimed(

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from dispatch import Hint, Priority, try_dispatch
 from jobs import sql
-from metrics.catalogue import JOBS_DISPATCHED
+from metrics.catalogue import JOBS_DISPATCHED, JOBS_STAGE_SECONDS
 
 type Via = Literal["commit", "sweep", "epoch", "replay"]
 
@@ -30,7 +30,9 @@ def send_after_commit(hints: Sequence[Hint], *, via: Via) -> None:
 
 
 def _send_accepted(hints: Sequence[Hint], via: Via) -> None:
+    started = time.monotonic()
     if send(hints, via=via):
+        JOBS_STAGE_SECONDS.labels(stage="commit_to_dispatch").observe(time.monotonic() - started)
         return
     try:
         make_due(hints)

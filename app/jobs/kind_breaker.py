@@ -9,6 +9,7 @@ none succeeded, the kind's breaker opens, for all workers, in Postgres. From the
 - the first attempt that succeeds closes the breaker, and what was held is let go, RELEASE_PER_TICK jobs at a time.
 
 Other kinds flow on. What is RUNNING is left alone, and so is what fails for good: holding it back would help nobody.
+Internal kinds are never held: webhooks go to many receivers, and one that is down says nothing about the others.
 """
 
 import time
@@ -22,6 +23,7 @@ from jobs import sql
 from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.finish import known_kind
 from jobs.hinting import make_hint
+from jobs.kinds import all_kinds
 from metrics.catalogue import KIND_BREAKER
 
 FAILURES: Final = 20
@@ -70,6 +72,7 @@ class KindBreakers:
     def _judge(self) -> None:
         ends = _rows(sql.KIND_ENDS, events=_EVENTS, window=WINDOW_SECONDS)
         failing = [kind for kind, failures, successes in ends if failures >= FAILURES and not successes]
+        failing = [kind for kind in failing if kind not in all_kinds() or not all_kinds()[kind].internal]
         for (kind,) in _rows(sql.OPEN_KINDS, kinds=failing) if failing else []:
             KIND_BREAKER.labels(kind=known_kind(kind), to="open").inc()
             log.error("a kind fails in bulk: its jobs are held back and probed", kind=kind)

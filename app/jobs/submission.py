@@ -20,7 +20,7 @@ from jobs.kinds import all_kinds
 from jobs.models import Job
 from jobs.requests import HASH_VERSION, JobRequest, NewJob, prepare, prepare_all
 from jobs.states import State
-from metrics.catalogue import JOBS_ACCEPTED
+from metrics.catalogue import JOBS_ACCEPTED, JOBS_STAGE_SECONDS
 
 __all__ = ["JobHead", "JobRequest", "Submitted", "insert", "submit", "submit_bulk"]
 
@@ -101,10 +101,11 @@ def _accept(
     body_hash: str | None,
     traceparent: str,
 ) -> list[Submitted]:
-    if key is None:
-        return insert(new, traceparent=traceparent)
-    body_hash = body_hash or _body_hash(requests)
-    return _insert_once(new, owner=owner, key=key, body_hash=body_hash, traceparent=traceparent)
+    with JOBS_STAGE_SECONDS.labels(stage="accept").time():
+        if key is None:
+            return insert(new, traceparent=traceparent)
+        body_hash = body_hash or _body_hash(requests)
+        return _insert_once(new, owner=owner, key=key, body_hash=body_hash, traceparent=traceparent)
 
 
 def _insert_once(new: Sequence[NewJob], *, owner: str, key: str, body_hash: str, traceparent: str) -> list[Submitted]:

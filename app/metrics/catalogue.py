@@ -14,7 +14,10 @@ POOL: Final = Open("the pools of dispatch.pools")
 POOL_STATES: Final = ("QUEUED", "RUNNING")
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 SOURCES: Final = ("postgres", "invariants", "redis")
-STAGES: Final = ("accept", "commit_to_dispatch", "dispatch_to_bridge", "bridge_to_claim", "run", "finish")
+#: accept: a submit until its rows are inserted. commit_to_dispatch: until Redis took the hints of a commit.
+#: dispatch_to_bridge: until the bridge published it (stream mode). dispatch_to_claim: from the last hint, both modes.
+#: run: the handler. finish: the fenced transaction.
+STAGES: Final = ("accept", "commit_to_dispatch", "dispatch_to_bridge", "dispatch_to_claim", "run", "finish")
 
 # -- accept: web, and whatever process submits ----------------------------------------------------------------------
 JOBS_ACCEPTED = counter(
@@ -116,8 +119,8 @@ JOBS_END_TO_END_SECONDS = histogram(
 )
 JOBS_RECOVERY_SECONDS = histogram(
     "jobs_recovery_seconds",
-    "From the loss of a hint or the death of an attempt to the next claim.",
-    cause=("lease", "hint", "epoch"),
+    "From the end of a dead attempt's lease to the next claim.",
+    cause=("lease",),
 )
 KIND_BREAKER = counter(
     "jobs_kind_breaker_transitions_total",

@@ -110,10 +110,11 @@ ENTER_EPOCH: Final = """
        OR broker_state.since < clock_timestamp() - make_interval(secs => %(outage)s) AND %(outage)s > 0
     RETURNING epoch
 """
-# Hints of an older epoch may be lost: due now, spread over time so that the new broker is not flooded.
+# Hints of an older epoch may be lost: `rate` of them are due now, `rate` more each second, so that the new broker is
+# not flooded.
 EPOCH_DUE: Final = """
     WITH hinted AS (
-        SELECT id, row_number() OVER (ORDER BY priority, next_dispatch_at, id) AS position FROM job
+        SELECT id, row_number() OVER (ORDER BY priority, next_dispatch_at, id) - 1 AS position FROM job
         WHERE pool = %(pool)s AND state = 'QUEUED' AND hinted_at IS NOT NULL
           AND next_dispatch_at > statement_timestamp()
     ), locked AS (
@@ -122,7 +123,7 @@ EPOCH_DUE: Final = """
     )
     UPDATE job SET grace_seconds = %(grace)s,
         next_dispatch_at = least(next_dispatch_at,
-                                 clock_timestamp() + make_interval(secs => position / %(rate)s::float8))
+                                 clock_timestamp() + make_interval(secs => position / %(rate)s::bigint))
     FROM locked WHERE job.id = locked.id
 """
 # Out: seconds from hint to claim of recently finished first attempts, by pool.

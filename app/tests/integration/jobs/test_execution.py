@@ -15,6 +15,7 @@ from jobs.errors import Permanent, Poison, WriteRefused
 from jobs.execution import active_ids, request_stop, run_job
 from jobs.models import DeadLetter, Effect, Job, ProbeCount
 from jobs.submission import submit
+from metrics.catalogue import JOBS_STAGE_SECONDS
 from postgres_deadline import read_only
 from tests.integration.jobs.scenario import claimed, in_threads, move_back, script
 
@@ -38,6 +39,19 @@ def test_runs_a_job_to_its_result() -> None:
     assert fresh(job).result == {"attempt": 1, "active": True}
     assert active_ids() == []
     assert run(job) == "terminal"
+
+
+def test_each_stage_of_a_job_is_observed_once(pools: None) -> None:
+    def counts() -> dict[str, float]:
+        samples = [sample for metric in JOBS_STAGE_SECONDS.collect() for sample in metric.samples]
+        return {sample.labels["stage"]: sample.value for sample in samples if sample.name.endswith("_count")}
+
+    before = counts()
+    job = scripted()
+    script["run"] = lambda _: {}
+    assert run(job) == "succeeded"
+    stages = ("accept", "commit_to_dispatch", "dispatch_to_claim", "run", "finish")
+    assert {stage: counts()[stage] - before.get(stage, 0) for stage in stages} == dict.fromkeys(stages, 1)
 
 
 @pytest.mark.parametrize(("pool", "holds"), [("io", False), ("cpu", True)])

@@ -15,6 +15,7 @@ from jobs.finish import fail, finish
 from jobs.models import DeadLetter, Job, KindBreaker, PoolState
 from jobs.submission import JobRequest, submit_bulk
 from jobs.sweeper import Sweeper, Tick
+from jobs.webhooks.creation import KIND as WEBHOOK
 from tests.integration.jobs.scenario import claimed, in_threads, move_back, see_pools, submit_echo
 
 FAILING = "test.echo"
@@ -40,7 +41,7 @@ def waiting(count: int, *, kind: str = FAILING, first: int = 1000) -> list[Job]:
     see_pools(behind=True)
     requests = [JobRequest(kind, {"tag": str(first + n)} | ({"number": first + n} if kind == FAILING else {}))
                 for n in range(count)]  # fmt: skip
-    return [Job.objects.get(id=item.job.id) for item in submit_bulk(requests, owner="ada")]
+    return list(Job.objects.filter(id__in=[item.job.id for item in submit_bulk(requests, owner="ada")]))
 
 
 def fail_in_bulk(count: int = kind_breaker.FAILURES) -> list[Job]:
@@ -186,6 +187,15 @@ def test_one_job_that_fails_again_and_again_is_no_bulk(sweep: Sweeper) -> None:
 def test_failures_that_no_repetition_mends_hold_nobody_back(sweep: Sweeper) -> None:
     for number in range(kind_breaker.FAILURES + 5):
         fail(claimed(submit_echo(number)), Permanent("bad input"))
+    sweep.tick()
+    assert held() == set()
+
+
+def test_receivers_that_are_down_hold_back_no_other_webhook(sweep: Sweeper) -> None:
+    jobs = [submit_echo(number) for number in range(kind_breaker.FAILURES + 5)]
+    Job.objects.update(kind=WEBHOOK)
+    for job in jobs:
+        fail(claimed(job), Retryable("this receiver is down", after=0.0))
     sweep.tick()
     assert held() == set()
 

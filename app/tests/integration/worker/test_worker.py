@@ -20,7 +20,7 @@ from tests.integration.worker.conftest import Stack, await_finished, await_runni
 from tests.servers.postgres import PostgresProcess
 from tests.servers.redis_server import RedisProcess
 from tests.servers.sentinel import SentinelTopology
-from tests.servers.worker import ImpatientWorkerProcess
+from tests.servers.worker import AppProcess, ImpatientWorkerProcess
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
@@ -41,15 +41,26 @@ def test_runs_jobs_from_celery_messages(stack: Stack, redis_server: RedisProcess
 def test_runs_jobs_from_stream_entries(stack: Stack, redis_server: RedisProcess, settings: Settings) -> None:
     settings.HOLDFAST = settings.HOLDFAST.model_copy(update={"ndvi_queue_backend": "stream"})
     dispatch_testing.reset()
-    stack.worker("fast", concurrency=2)
+    worker = stack.worker("fast", concurrency=2)
     bridge = stack.bridge()
     jobs = submit(200)
     hint(jobs)
     await_finished(jobs)
     with redis_server.client() as client:
         assert client.xlen(settings.HOLDFAST.ndvi_stream_name) == 0
+    assert observed(bridge, "dispatch_to_bridge") == 200
+    for stage in ("run", "finish"):
+        assert observed(worker, stage) == 200
     assert bridge.terminate(seconds=5) == 0
     assert redis_server.denied() == []
+
+
+def observed(process: AppProcess, stage: str) -> float:
+    """Observations of a stage that the process's /metrics shows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=2) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = f'jobs_stage_duration_seconds_count{{stage="{stage}"}}'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(wanted))
 
 
 def test_two_hints_of_one_job_run_it_once(stack: Stack) -> None:
