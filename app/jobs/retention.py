@@ -5,6 +5,7 @@ recognises the request until DEDUP_DAYS. Small batches with SKIP LOCKED: nobody 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,11 +15,23 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from jobs import sql
+from postgres_deadline.budget import paused
 
 #: Rows of one statement.
 BATCH: Final = 500
 
+#: Removes at most so many rows that are too old, with their files; returns how many.
+type Step = Callable[[int], int]
+
 log = structlog.get_logger()
+
+_steps_of_domains: Final[list[Step]] = []
+
+
+def also(step: Step) -> None:
+    """Lets every round of retention run a domain's own step. Call it in AppConfig.ready()."""
+    if step not in _steps_of_domains:
+        _steps_of_domains.append(step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +58,17 @@ def prune_step() -> Pruned:
         for statement in sql.FORGET:
             cursor.execute(statement, days)
             forgotten = max(forgotten, cursor.rowcount)
-    keys = [file["key"] for (files,) in thinned for file in json.loads(files)]
-    return Pruned(len(thinned), forgotten, sum(_delete(key) for key in keys))
+    files = delete_files([file["key"] for (files,) in thinned for file in json.loads(files)])
+    return Pruned(len(thinned), max([forgotten, *(step(BATCH) for step in _steps_of_domains)]), files)
+
+
+def delete_files(keys: list[str]) -> int:
+    """Deletes stored files whose rows are gone. One that cannot be deleted now is an orphan. Returns how many."""
+    with paused():
+        return sum(_delete(key) for key in keys)
 
 
 def _delete(key: str) -> bool:
-    """The row is thin already: a file that cannot be deleted now is an orphan, and orphans are deleted later."""
     try:
         default_storage.delete(key)
     except OSError as error:

@@ -12,4 +12,8 @@ class NdviConfig(AppConfig):
     api_router = "ndvi.api.router"
 
     def ready(self) -> None:
+        from jobs import retention
+        from ndvi.retention import forget_scenes
+
         gdal_limits.apply()
+        retention.also(forget_scenes)

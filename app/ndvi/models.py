@@ -24,7 +24,10 @@ class Scene(models.Model):
 
     class Meta:
         db_table = "ndvi_scene"
-        indexes = [models.Index(fields=["owner", "-created_at"], name="ndvi_scene_by_owner")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at"], name="ndvi_scene_by_owner"),
+            models.Index(fields=["created_at"], name="ndvi_scene_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"

@@ -17,12 +17,32 @@ THIN: Final = """
     )
     SELECT files FROM old
 """
+# With a job goes its probe's count, and with the last job of a chain of replays its ledger of effects. A replay locks
+# the dead job before it adds to the chain: then that job is skipped here.
 FORGET: Final = (
     """
-    DELETE FROM job WHERE id IN (
-        SELECT id FROM job
+    WITH old AS (
+        SELECT id, root_id FROM job
         WHERE thinned_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(days => %(dedup)s)
-        ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), probes AS (
+        DELETE FROM probe_count USING old WHERE probe_count.job_id = old.id
+    ), ledger AS (
+        DELETE FROM effect USING old
+        WHERE effect.root_id = old.root_id
+          AND NOT EXISTS (
+            SELECT FROM job WHERE job.id = old.root_id AND NOT EXISTS (SELECT FROM old o WHERE o.id = job.id))
+          AND NOT EXISTS (
+            SELECT FROM job WHERE job.root_id = old.root_id AND job.replay_of_id IS NOT NULL
+              AND NOT EXISTS (SELECT FROM old o WHERE o.id = job.id))
+    )
+    DELETE FROM job USING old WHERE job.id = old.id
+    """,
+    """
+    DELETE FROM replay_audit WHERE id IN (
+        SELECT id FROM replay_audit
+        WHERE at < statement_timestamp() - make_interval(days => %(dedup)s)
+        ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     """,
     """
     DELETE FROM idempotency_key WHERE id IN (

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from jobs import retention
+from jobs.orphans import OrphanFiles
 
 
 class Command(BaseCommand):
@@ -17,4 +18,12 @@ class Command(BaseCommand):
             thinned, forgotten, files = thinned + step.thinned, forgotten + step.forgotten, files + step.files
             if step.is_done:
                 break
-        self.stdout.write(f"{thinned} jobs thinned, {forgotten} rows forgotten, {files} files deleted")
+        orphans, found = OrphanFiles(), 0
+        while True:
+            swept = orphans.step()
+            found += swept.files
+            if swept.is_done:
+                break
+        self.stdout.write(
+            f"{thinned} jobs thinned, {forgotten} rows forgotten, {files} files and {found} orphans deleted"
+        )

@@ -14,6 +14,7 @@ from django.db import connections
 
 import postgres_deadline
 from jobs import retention
+from jobs.orphans import OrphanFiles
 from jobs.sweeper import Sweeper
 from metrics import liveness, server
 from metrics.catalogue import SWEEPER_TICKS
@@ -48,6 +49,7 @@ class Command(BaseCommand):
 class _Loop:
     def __init__(self) -> None:
         self._sweeper = Sweeper()
+        self._orphans = OrphanFiles()
         self._ticks_to_retention = 0
 
     def run(self, stop: Event) -> None:
@@ -79,6 +81,6 @@ class _Loop:
         self._ticks_to_retention -= 1
         if self._ticks_to_retention > 0:
             return
-        step = retention.prune_step()
-        if step.is_done:
+        pruned, swept = retention.prune_step(), self._orphans.step()
+        if pruned.is_done and swept.is_done:
             self._ticks_to_retention = round(RETENTION_EVERY_SECONDS / settings.HOLDFAST.sweeper_tick_seconds)
