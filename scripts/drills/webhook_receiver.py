@@ -23,7 +23,11 @@ class Receiver(BaseHTTPRequestHandler):
     hold_seconds = 0.0
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length).decode()
+        if len(body.encode()) < length:  # the caller died while it sent: nothing is signed, so nothing is applied
+            self.close_connection = True
+            return
         key, timestamp = self.headers.get("webhook-id", ""), self.headers.get("webhook-timestamp", "")
         line = {"key": key, "timestamp": timestamp, "signature": self.headers.get("webhook-signature", "")}
         with _lock:

@@ -7,6 +7,7 @@ import hmac
 import http.client
 import io
 import json
+import socket
 import subprocess
 import sys
 import unittest
@@ -74,12 +75,21 @@ class TheReceiver(unittest.TestCase):
             self.addCleanup(process.kill)
             assert process.stdout
             port = int(json.loads(process.stdout.readline())["port"])
+            die_while_sending(port, "a")
             for key in ("a", "a", "b"):
                 self.assertEqual(post(port, key), 204)
             lines = [json.loads(process.stdout.readline()) for _ in range(3)]
             process.kill()
         self.assertEqual([(one["key"], one["applied"]) for one in lines], [("a", True), ("a", False), ("b", True)])
         self.assertEqual(Request(**lines[2]).path, "/tag")
+
+
+def die_while_sending(port: int, key: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"POST /tag HTTP/1.1\r\nwebhook-id: {key}\r\nContent-Length: 9\r\n\r\n12".encode())
+        connection.shutdown(socket.SHUT_WR)
+        if connection.recv(1):
+            raise AssertionError("half a request was answered")
 
 
 def post(port: int, key: str) -> int:
