@@ -28,10 +28,15 @@ def require(stack: Stack, *, within: float = 0.0) -> None:
     try:
         wait_until(is_whole, within=within, otherwise="", pause=1.0)
     except StackError:
-        raise StackError(
-            f"{stack.project} is not whole: {seen[0]}. The drill was not started.", fix="make up"
-        ) from None
+        said = f"{stack.project} is not whole: {seen[0]}. The drill was not started."
+        raise StackError(said, fix=remedy(seen[0])) from None
     _one_job_per_pool(stack)
+
+
+def remedy(complaint: str) -> str:
+    """The command that heals it; Compose starts what is stopped and leaves frozen what is frozen."""
+    frozen = [phrase.removesuffix(" is paused") for phrase in complaint.split("; ") if phrase.endswith(" is paused")]
+    return f'make compose DO="unpause {" ".join(frozen)}"' if frozen else "make up"
 
 
 def _complaint(stack: Stack) -> str:

@@ -198,6 +198,13 @@ class SteadyState(unittest.TestCase):
     def test_a_paused_one_is_ill_whatever_its_last_check_said(self) -> None:
         self.assertEqual(self.phrases(self.container("paused", "healthy")), ["web is paused"])
 
+    def test_the_next_command_thaws_what_is_frozen_and_starts_what_is_not(self) -> None:
+        self.assertEqual(
+            steady_state.remedy("web is paused; bridge is exited; redis-1 is paused"),
+            'make compose DO="unpause web redis-1"',
+        )
+        self.assertEqual(steady_state.remedy("bridge is exited"), "make up")
+
     def test_names_the_stopped_the_starting_and_the_failed_one_shot(self) -> None:
         found = self.phrases(
             self.container("exited"),
