@@ -8,11 +8,11 @@ import structlog
 from celery import shared_task
 from celery.exceptions import Reject
 from django.db import Error as DatabaseFault
-from django.db import connections
 
 from dispatch.hints import VERSION
 from dispatch.messages import TASK_NAME
 from jobs import execution
+from worker import database
 from worker import limits as limits  # connects its signal: Celery imports this module before it reads the limits
 from worker.instance import instance_id
 
@@ -34,13 +34,13 @@ def run(self: Any, job_id: str, gen: int, *_: object, **__: object) -> str:  # n
         _log.warning("message of a newer release goes back to its queue: upgrade this worker", v=version)
         raise _back_to_the_queue(f"unknown version {version}")
     try:
+        database.enter()
         return execution.run_job(UUID(job_id), gen=gen, leased_by=instance_id())
     except DatabaseFault as error:
         _log.warning("claim got no answer from Postgres, the hint goes back to its queue", error=repr(error))
         raise _back_to_the_queue("Postgres did not answer the claim") from error
     finally:
-        # Back to the pool. Celery's Django fixup would close the whole pool after every task; see project.celery.
-        connections.close_all()
+        database.leave()
 
 
 def _back_to_the_queue(why: str) -> Reject:
