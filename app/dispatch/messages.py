@@ -3,11 +3,19 @@
 A channel of kombu's own Redis transport whose last step, the LPUSH, is collected instead of sent. Everything before it
 (protocol, body encoding, delivery tag, key of the priority step) is Celery's and kombu's code, so that a worker sees
 exactly what `apply_async` sends. kombu is pinned to the patch; a contract test compares the two byte by byte.
+
+Rendering costs 50 µs a message, so that a bulk of 1,000 would hold its request for 50 ms. Messages of one pool,
+priority and kind differ in five places: kombu renders one, and the others are its text with those places filled in.
 """
 
+import base64
+import json
+import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
+from uuid import UUID, uuid4
 
 from celery import current_app
 from kombu.connection import Connection
@@ -56,9 +64,11 @@ class RenderingTransport(Transport):
 
 
 class _ThreadState(threading.local):
-    """One producer per thread: kombu's channels are not for two."""
+    """One producer per thread: kombu's channels are not for two. Templates name the thread and the process."""
 
-    producer: Producer | None = None
+    def __init__(self) -> None:
+        self.producer: Producer | None = None
+        self.templates: dict[tuple[object, ...], _Template] = {}
 
 
 _state: Final = _ThreadState()
@@ -74,14 +84,50 @@ def render(hints: Sequence[Hint]) -> list[Command]:
 
 def rendered(hints: Sequence[Hint]) -> list[tuple[str, str]]:
     """(list, message) of each hint. Raises KeyError: unknown pool."""
-    producer = _producer()
-    channel = producer.channel
-    channel.rendered = []
-    for hint in hints:
-        _publish(producer, hint)
-    done: list[tuple[str, str]] = channel.rendered
-    channel.rendered = []
-    return done
+    return [_template(hint).fill(hint) for hint in hints]
+
+
+#: Stand in a template for what differs; of a form that nothing else in a message has.
+_MARK_ID: Final = UUID("5ca1ab1e-0000-4000-8000-0123456789ab")
+_MARK_GEN: Final = 1_987_654_321
+_MARK_TRACE: Final = "00-5ca1ab1e-trace-01"
+
+
+class _Template:
+    """A message as kombu rendered it, open at the body, the ids, the generation, the trace and the delivery tag."""
+
+    def __init__(self, hint: Hint) -> None:
+        producer = _producer()
+        marked = replace(hint, job_id=_MARK_ID, gen=_MARK_GEN, traceparent=_MARK_TRACE if hint.traceparent else "")
+        _publish(producer, marked)
+        [(self._key, text)] = producer.channel.rendered
+        producer.channel.rendered = []
+        message = json.loads(text)
+        self._body = _opened(base64.b64decode(message["body"]).decode())
+        text = text.replace(message["body"], "\0body\0").replace(message["properties"]["delivery_tag"], "\0tag\0")
+        self._text = _opened(text)
+
+    def fill(self, hint: Hint) -> tuple[str, str]:
+        """(list, message)."""
+        places = {"id": str(hint.job_id), "gen": hint.gen, "trace": json.dumps(hint.traceparent)[1:-1]}
+        body = base64.b64encode((self._body % places).encode()).decode()
+        return self._key, self._text % {**places, "body": body, "tag": uuid4()}
+
+
+def _opened(text: str) -> str:
+    """`text` as a format, with a place for each mark."""
+    text = text.replace("%", "%%").replace(str(_MARK_ID), "%(id)s").replace(str(_MARK_GEN), "%(gen)d")
+    text = text.replace(_MARK_TRACE, "%(trace)s")
+    return text.replace("\0body\0", "%(body)s").replace("\0tag\0", "%(tag)s")
+
+
+def _template(hint: Hint) -> _Template:
+    # The process's id too: a message names its sender, and a fork copies what its parent had.
+    shape = (hint.pool, hint.priority, hint.kind, bool(hint.traceparent), os.getpid())
+    template = _state.templates.get(shape)
+    if template is None:
+        template = _state.templates[shape] = _Template(hint)
+    return template
 
 
 def require_pool(hint: Hint) -> None:

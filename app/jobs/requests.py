@@ -99,13 +99,13 @@ def prepare(request: JobRequest, *, owner: str, origin: Origin | None = None) ->
     """
     kind = get_kind(request.kind) if origin else get_submittable_kind(request.kind)
     problems = [*_text_problems(request), *_time_problems(request)]
-    params, params_problems = _params(kind, request.params)
+    params_json, params_problems = _params_json(kind, request.params)
     priority = _priority(request.priority, problems)
     if problems or params_problems:
         raise InvalidRequest([*problems, *params_problems])
     job_id = new_id()
     origin = origin or Origin()
-    digest = request_hash(owner, kind.name, request.farm_id, params, request.callback_url)
+    digest = _request_hash(owner, kind.name, request.farm_id, params_json, request.callback_url)
     return NewJob(
         id=job_id,
         owner=owner,
@@ -113,7 +113,7 @@ def prepare(request: JobRequest, *, owner: str, origin: Origin | None = None) ->
         request_hash=digest,
         kind=kind,
         farm_id=request.farm_id,
-        params_json=canonical(params),
+        params_json=params_json,
         callback_url=request.callback_url,
         priority=priority,
         not_before=request.not_before,
@@ -127,7 +127,13 @@ def _identity(origin: Origin, form: str, job_id: UUID, digest: str) -> str:
 
 def request_hash(owner: str, kind: str, farm_id: str, params: Mapping[str, Any], callback_url: str) -> str:
     """SHA-256 hex of the canonical request; see the module's text for the form."""
-    return digest([HASH_VERSION, owner, kind, farm_id, params, callback_url])
+    return _request_hash(owner, kind, farm_id, canonical(params), callback_url)
+
+
+def _request_hash(owner: str, kind: str, farm_id: str, params_json: str, callback_url: str) -> str:
+    # The array's text from that of its parts: the params, the longest of them, are written once.
+    parts = (canonical(HASH_VERSION), canonical(owner), canonical(kind), canonical(farm_id), params_json)
+    return hashlib.sha256(f"[{','.join(parts)},{canonical(callback_url)}]".encode()).hexdigest()
 
 
 def digest(value: object) -> str:
@@ -137,21 +143,24 @@ def digest(value: object) -> str:
 
 def canonical(value: object) -> str:
     """The one JSON text of `value`."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encoder.encode(value)
 
 
-def _params(kind: Kind, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
+_encoder: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _params_json(kind: Kind, given: Mapping[str, Any]) -> tuple[str, list[FieldProblem]]:
     try:
         params = kind.params.model_validate(dict(given)).model_dump(mode="json")
     except ValidationError as error:
-        return {}, [FieldProblem(_path(item["loc"]), item["msg"]) for item in error.errors(include_url=False)]
+        return "", [FieldProblem(_path(item["loc"]), item["msg"]) for item in error.errors(include_url=False)]
     try:
         text = canonical(params)
     except ValueError:
-        return {}, [FieldProblem("params", "holds a number that JSON cannot carry: use finite numbers")]
+        return "", [FieldProblem("params", "holds a number that JSON cannot carry: use finite numbers")]
     if not is_storable_json(text):
-        return {}, [FieldProblem("params", "holds a character that cannot be stored: remove NUL and lone surrogates")]
-    return params, []
+        return "", [FieldProblem("params", "holds a character that cannot be stored: remove NUL and lone surrogates")]
+    return text, []
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -175,12 +184,12 @@ def _text_problems(request: JobRequest) -> list[FieldProblem]:
 
 def is_storable(text: str) -> bool:
     """Whether Postgres can hold the text: any Unicode but NUL; a lone surrogate is no Unicode."""
-    return not _UNSTORABLE.search(text)
+    return "\0" not in text if text.isascii() else not _UNSTORABLE.search(text)
 
 
 def is_storable_json(text: str) -> bool:
     """The same for JSON text, where NUL stands escaped."""
-    return is_storable(text) and not _ESCAPED_NUL.search(text)
+    return is_storable(text) and not ("\\u0000" in text and _ESCAPED_NUL.search(text))
 
 
 def _time_problems(request: JobRequest) -> list[FieldProblem]:

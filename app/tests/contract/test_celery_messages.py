@@ -1,6 +1,7 @@
 """What we render is what Celery sends, byte for byte. Fails when kombu's internal protocol changes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +56,18 @@ def test_a_worker_sees_exactly_what_celery_sends(redis_server: RedisProcess, poo
         [real] = client.lrange(str(key), 0, -1)
     assert comparable(str(rendered)) == comparable(real)
     assert list(json.loads(str(rendered))) == list(json.loads(real))
+
+
+def test_the_second_of_a_shape_is_what_celery_sends_too(redis_server: RedisProcess) -> None:
+    """Only the first one is rendered by kombu; another job, generation and trace stand in the rest."""
+    messages.render([hint()])
+    given = Hint(UUID(int=2**127 + 5), 12, "probe.fast", "fast", Priority.NORMAL, "cd" * 32, 'odd "%s" trace', 1)
+    for each in (given, replace(given, traceparent="")):
+        sent_by_celery(each)
+        [(_, key, rendered)] = messages.render([each])
+        with redis_server.client() as client:
+            real = client.lpop(str(key))
+        assert comparable(str(rendered)) == comparable(str(real))
 
 
 def test_ready_lists_are_those_that_celery_fills(redis_server: RedisProcess) -> None:
