@@ -93,6 +93,8 @@ def _rate_row(records: Sequence[Record], shape: str, contender: str) -> tuple[st
     theirs = select(records, _COMPARED_WITH.get(shape, shape), baseline, "per_second")
     compared = ratio(mine, theirs) if contender != baseline else None
     shown = f"{compared.median:.2f} ({compared.low:.2f} to {compared.high:.2f})" if compared else ""
+    if refused := sum(select(records, shape, contender, "refused").values()):
+        shown += f" {refused:,.0f} requests not accepted"
     return (shape, contender, *(f"{value:,.0f}" for value in (figure.median, figure.low, figure.high)), unit, shown)
 
 

@@ -20,6 +20,7 @@ _FEED = {
     "epoch": "bench",
     "leases": True,
 }
+_CLAIM = {"id": uuid4(), "leased_by": "bench", "first_key": 0, "key": 1}
 _LOOK = {
     "pools": ["fast", "cpu", "io"],
     "priorities": [int(priority) for priority in Priority],
@@ -45,7 +46,7 @@ def measure(times: int) -> dict[str, Any]:
 
     try:
         return {
-            "claim": _timed(claim_one, times - 5, sql.CLAIM, {"id": uuid4(), "leased_by": "bench"}),
+            "claim": _timed(claim_one, times - 5, sql.CLAIM, _CLAIM),
             "sweep: look": _timed(lambda: _run(sql.LOOK, _LOOK), times, sql.LOOK, _LOOK),
             "sweep: take 500": _timed(_take_and_roll_back, max(5, times // 6), sql.TAKE_DUE, _FEED),
             "list": _timed(lambda: selectors.list_jobs(owner="backlog", limit=50), times),

@@ -127,12 +127,16 @@ class Web:
     def accept(self) -> Iterator[Record]:
         """Single submits over kept-alive connections."""
         outcome = self._load(path="/api/v1/jobs", seconds=ACCEPT_SECONDS)
-        yield {"shape": "accept", "per_second": outcome["answers"] / ACCEPT_SECONDS, **_latency(outcome)}
+        yield {"shape": "accept", "per_second": outcome["accepted"] / ACCEPT_SECONDS, **_answers(outcome)}
 
     def bulk(self) -> Iterator[Record]:
         """Bulks of 1,000."""
         outcome = self._load(path="/api/v1/jobs/bulk", seconds=ACCEPT_SECONDS, jobs_per_request=1000, connections=2)
-        yield {"shape": "accept in bulk", "per_second": 1000 * outcome["answers"] / ACCEPT_SECONDS, **_latency(outcome)}
+        yield {
+            "shape": "accept in bulk",
+            "per_second": 1000 * outcome["accepted"] / ACCEPT_SECONDS,
+            **_answers(outcome),
+        }
 
     def _load(self, **plan: Any) -> dict[str, Any]:  # noqa: ANN401 - see scripts.bench.http_load.Plan
         asked = {
@@ -151,9 +155,9 @@ class Web:
             check=True,
         )
         outcome: dict[str, Any] = json.loads(done.stdout)
-        if set(outcome["statuses"]) != {"202"}:
-            raise RuntimeError(f"{self.name} did not answer 202 only: {outcome['statuses']}\n{self.process.log_tail()}")
-        return outcome
+        if "202" not in outcome["statuses"]:
+            raise RuntimeError(f"{self.name} accepted nothing: {outcome['statuses']}\n{self.process.log_tail()}")
+        return {**outcome, "accepted": outcome["statuses"]["202"]}
 
 
 def accept(web: Web, *, bulk: bool) -> Iterator[Record]:
@@ -176,8 +180,10 @@ def _discard(contender: Holdfast) -> None:
     contender.halt_workers()
 
 
-def _latency(outcome: dict[str, Any]) -> Record:
-    return {"p50_ms": outcome["p50_ms"], "p99_ms": outcome["p99_ms"]}
+def _answers(outcome: dict[str, Any]) -> Record:
+    """Latencies, and how many requests were not accepted: a machine that does other work too may be past a deadline."""
+    refused = outcome["answers"] - outcome["accepted"]
+    return {"p50_ms": outcome["p50_ms"], "p99_ms": outcome["p99_ms"], "refused": refused}
 
 
 def _tag() -> str:
