@@ -73,25 +73,24 @@ def victim_of(kill: Kill, processes: Sequence[Process]) -> Process:
 
 def carry_out(containers: Containers, kill: Kill) -> str:
     """Kills; says what. Raises StackError when nothing came back to be killed."""
-    service, container = wait_until(
+    service, container, processes = wait_until(
         lambda: next(filter(None, (_settled(containers, service, kill) for service in kill.services)), None),
         within=_RESTART_SECONDS,
         otherwise="none of the killed services came back",
         fix="make ps",
     )
-    processes = containers.processes(container)
-    if not processes:  # it ended by itself in this very moment
-        return f"{service} came too late"
     victim = victim_of(kill, processes)
     containers.kill_process(container, victim)
     return f"{service} {'main process' if victim is processes[0] else 'child'}"
 
 
-def _settled(containers: Containers, service: str, kill: Kill) -> tuple[str, str] | None:
-    """One container of the service that has run for a while, as (service, id)."""
+def _settled(containers: Containers, service: str, kill: Kill) -> tuple[str, str, list[Process]] | None:
+    """One container of the service that has run for a while, as (service, id, processes)."""
     running = sorted(containers.inspect(service, running=True), key=lambda one: str(one["Id"]))
     found = [one["Id"] for one in running if age(one["State"]["StartedAt"]) >= _SETTLED_SECONDS]
-    return (service, found[int(kill.container_share * len(found))]) if found else None
+    container = found[int(kill.container_share * len(found))] if found else ""
+    processes = containers.processes(container) if container else []
+    return (service, container, processes) if processes else None
 
 
 def age(started_at: str) -> float:
