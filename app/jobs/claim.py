@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from django.db import connection
 
-from jobs import sql
+from jobs import prepared, sql
 from jobs.states import OPEN, State
 from metrics.catalogue import JOBS_CLAIMS, JOBS_RECOVERY_SECONDS, JOBS_STAGE_SECONDS
 
@@ -73,12 +73,11 @@ def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claime
     key = key or Key()
     key.sent += 1
     values: dict[str, Any] = {"id": job_id, "leased_by": leased_by, "first_key": key.first, "key": key.first + key.sent}
-    with connection.cursor() as cursor:
-        cursor.execute(sql.CLAIM, values)
-        row = cursor.fetchone()
-    if row is None:
+    rows = prepared.fetch(sql.CLAIM, values)
+    if not rows:
         JOBS_CLAIMS.labels(result="duplicate").inc()
         return Refusal.UNKNOWN_JOB
+    row = rows[0]
     was, token, attempt, max_attempts, root_id, owner, kind, pool, farm_id, params = row[:10]
     callback_url, priority, traceparent, since_hint, rescued_after, is_early, is_held = row[10:]
     if token is None:

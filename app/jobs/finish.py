@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from typing import Any, Final
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from dispatch import Priority
-from jobs import sql, submission
+from jobs import prepared, sql, submission
 from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.claim import Claimed, hand_back
 from jobs.context import Done, FollowUp
@@ -144,13 +144,11 @@ def _retry(claimed: Claimed, error: Exception) -> None:
 
 
 def _fenced(statement: str, values: dict[str, Any], claimed: Claimed) -> float:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        row = cursor.fetchone()
-    if row is None:
+    rows = prepared.fetch(statement, values)
+    if not rows:
         JOBS_STALE_FINISHES.inc()
         raise StaleLease(f"job {claimed.id}: token {claimed.lease_token} is no longer the lease")
-    return row[0]  # type: ignore[no-any-return]
+    return rows[0][0]  # type: ignore[no-any-return]
 
 
 def _described(error: Exception) -> dict[str, str]:

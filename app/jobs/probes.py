@@ -11,10 +11,9 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs import sql
+from jobs import prepared, sql
 from jobs.context import Done, JobContext
 from jobs.errors import Retryable
 from jobs.kinds import job_kind
@@ -71,8 +70,7 @@ def _done(job: JobContext, params: ProbeParams) -> Done:
 
 
 def _count(job_id: UUID) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql.COUNT_PROBE, {"id": job_id})
+    prepared.execute(sql.COUNT_PROBE, {"id": job_id})
 
 
 def _fault(job: JobContext, params: ProbeParams) -> None:

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from dispatch import Hint
-from jobs import admission, idempotency, sql
+from jobs import admission, idempotency, prepared, sql
 from jobs.errors import FieldProblem, IdempotencyConflict, InvalidRequest, JobsError
 from jobs.hinting import Via, make_hint, send_after_commit
 from jobs.kinds import all_kinds
@@ -190,9 +190,7 @@ class _Row(NamedTuple):
 
 
 def _execute(form: sql.IdentityForm, columns: Mapping[str, Any]) -> list[_Row]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SUBMIT[form], columns)
-        return [_Row(*row) for row in cursor.fetchall()]
+    return [_Row(*row) for row in prepared.fetch(sql.SUBMIT[form], columns)]
 
 
 def _columns(jobs: Sequence[NewJob], rooms: Mapping[str, admission.Room], traceparent: str) -> dict[str, Any]:

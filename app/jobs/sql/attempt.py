@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from jobs.sql.fragments import DEAD_LETTER, event, lease
+from jobs.sql.fragments import DEAD_LETTER, RUNNING, event, lease
 
 # -- claim ----------------------------------------------------------------------------------------------------------
 # In: `key`, and `first_key` of the same claim when its answer was lost: the repetition finds the lease that it won,
@@ -51,7 +51,7 @@ FINISH: Final = f"""
         UPDATE job SET state = 'SUCCEEDED', lease_token = lease_token + 1, lease_until = NULL,
             finished_at = clock_timestamp(), result = %(result)s::jsonb, files = %(files)s::jsonb,
             error_class = '', error_message = ''
-        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s
+        WHERE id = %(id)s AND {RUNNING} AND lease_token = %(token)s
         RETURNING id, state, attempt, lease_token, dispatch_gen, leased_by,
                   extract(epoch FROM finished_at - greatest(accepted_at, not_before))::float8 AS seconds
     ), noted AS ({event("done", "'succeeded'", "leased_by", before="'RUNNING'")})
@@ -66,7 +66,7 @@ RETRY: Final = f"""
             next_dispatch_at = clock_timestamp() + make_interval(secs => %(delay)s),
             hinted_at = NULL, grace_seconds = %(grace)s,
             error_class = %(error_class)s, error_message = %(error_message)s
-        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s AND attempt < max_attempts
+        WHERE id = %(id)s AND {RUNNING} AND lease_token = %(token)s AND attempt < max_attempts
         RETURNING id, state, attempt, lease_token, dispatch_gen
     ), noted AS ({event("done", "'retried'", "%(actor)s", before="'RUNNING'", reason="%(reason)s")})
     SELECT id FROM done
@@ -75,7 +75,7 @@ FAIL: Final = f"""
     WITH done AS (
         UPDATE job SET state = 'FAILED', lease_token = lease_token + 1, lease_until = NULL,
             finished_at = clock_timestamp(), error_class = %(error_class)s, error_message = %(error_message)s
-        WHERE id = %(id)s AND state = 'RUNNING' AND lease_token = %(token)s
+        WHERE id = %(id)s AND {RUNNING} AND lease_token = %(token)s
         RETURNING *
     ), noted AS ({event("done", "'failed'", "leased_by", before="'RUNNING'", reason="%(reason)s")}
     ), dead AS ({DEAD_LETTER.format(reason="%(reason)s")})
@@ -86,7 +86,7 @@ HAND_BACK: Final = f"""
     WITH done AS (
         UPDATE job SET state = 'QUEUED', lease_token = lease_token + 1, lease_until = NULL, leased_by = '',
             attempt = attempt - 1, next_dispatch_at = clock_timestamp(), hinted_at = NULL
-        WHERE id = ANY(%(ids)s::uuid[]) AND state = 'RUNNING' AND leased_by = %(leased_by)s
+        WHERE id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND leased_by = %(leased_by)s
         RETURNING id, state, attempt, lease_token, dispatch_gen
     ), noted AS ({event("done", "'handed_back'", "%(leased_by)s", before="'RUNNING'")})
     SELECT id FROM done
@@ -116,7 +116,7 @@ CANCEL: Final = """
 # -- heartbeat ------------------------------------------------------------------------------------------------------
 RENEW: Final = f"""
     UPDATE job SET lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
-    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'RUNNING' AND leased_by = %(leased_by)s
+    WHERE id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND leased_by = %(leased_by)s
     RETURNING id
 """
 
