@@ -54,7 +54,8 @@ class PoolLook:
     """One pool before the feed."""
 
     pool: Pool
-    hinted: int
+    hinted: int  #: inside their grace
+    unclaimed: int  #: hinted at all
     due: frozenset[int]  #: priorities with due rows
     has_expired_lease: bool
 
@@ -85,6 +86,7 @@ class Sweeper:
         self.grace: dict[str, int] = dict.fromkeys(POOLS, DEFAULT_GRACE_SECONDS)
         self._ready: dict[str, int | None] = dict.fromkeys(POOLS)
         self._trickle: dict[str, float] = dict.fromkeys(POOLS, 0.0)
+        self._trickle_again: dict[str, float] = dict.fromkeys(POOLS, 0.0)
         self._trust_leases_at: dict[str, float] = dict.fromkeys(POOLS, 0.0)
         self._breakers = KindBreakers()
         self._held: list[str] = []
@@ -160,7 +162,10 @@ class Sweeper:
         if not look.due:
             return
         room = self._room(look, elapsed)
-        for hints in self._batches(look, room):
+        still_queued = self._are_still_queued(look)
+        if still_queued and (again := self._allowance(self._trickle_again, look.pool, elapsed)):
+            self._publish(self._take(sql.TAKE_HINTED, look.pool, again)[1], tick)
+        for hints in self._batches(look, room, defer=still_queued):
             if not self._publish(hints, tick):
                 break
             room -= len(hints)
@@ -182,12 +187,25 @@ class Sweeper:
         if ready <= 2 * window:
             self._trickle[look.pool.name] = 0.0
             return room
-        self._trickle[look.pool.name] += TRICKLE_PER_SECOND * elapsed
-        allowed = int(self._trickle[look.pool.name])
-        self._trickle[look.pool.name] -= allowed
+        return self._allowance(self._trickle, look.pool, elapsed)
+
+    def _are_still_queued(self, look: PoolLook) -> bool:
+        """Whether Redis, or a worker that is about to claim, holds a message for each unclaimed hint.
+
+        Then none is lost as far as can be seen, and all of them again would only double the backlog: repetitions come
+        at a trickle. What is lost all the same is found by it, or in full once the lists are short or empty.
+        """
+        ready, in_hand = self._ready[look.pool.name], 2 * look.pool.concurrency
+        return bool(ready) and look.unclaimed - in_hand <= ready and not self.epochs.is_catching_up
+
+    def _allowance(self, trickle: dict[str, float], pool: Pool, elapsed: float) -> int:
+        """Hints that a trickle lets through in this tick."""
+        trickle[pool.name] += TRICKLE_PER_SECOND * elapsed
+        allowed = int(trickle[pool.name])
+        trickle[pool.name] -= allowed
         return allowed
 
-    def _batches(self, look: PoolLook, room: int) -> Iterator[list[Hint]]:
+    def _batches(self, look: PoolLook, room: int, *, defer: bool) -> Iterator[list[Hint]]:
         """Due rows in batches: a tenth of the room for the lowest class, then from the highest down."""
         lowest = max(look.due)
         share = math.ceil(room * LOWEST_SHARE) if len(look.due) > 1 else 0
@@ -197,15 +215,17 @@ class Sweeper:
             left = min(limit, room)
             while left > 0:
                 asked = min(left, BATCH)
-                taken, hints = self._take(sql.TAKE_DUE, look.pool, asked, priority)
+                taken, hints = self._take(sql.TAKE_DUE, look.pool, asked, priority, defer=defer)
                 yield hints
                 room -= len(hints)
                 left -= len(hints)
                 if taken < asked:
                     break
 
-    def _take(self, statement: str, pool: Pool, limit: int, priority: int | None = None) -> tuple[int, list[Hint]]:
-        """How many rows left the due range, and the hints of those that are not held back."""
+    def _take(
+        self, statement: str, pool: Pool, limit: int, priority: int | None = None, *, defer: bool = False
+    ) -> tuple[int, list[Hint]]:
+        """How many rows left the due range, and the hints of those that are neither held back nor deferred."""
         values: dict[str, Any] = {
             "pool": pool.name,
             "priority": priority,
@@ -215,11 +235,12 @@ class Sweeper:
             "leases": self._trusts_leases(pool),
             "held": self._held,
             "hold": HOLD_SECONDS,
+            "defer": defer,
         }
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
             rows = cursor.fetchall()
-        hints = [make_hint(*row) for is_held, *row in rows if not is_held]
+        hints = [make_hint(*row) for is_to_be_hinted, *row in rows if is_to_be_hinted]
         # RETURNING has no order; ids are in that of acceptance.
         return len(rows), sorted(hints, key=lambda hint: hint.job_id)
 
@@ -283,5 +304,6 @@ def _look() -> list[PoolLook]:
     with connection.cursor() as cursor:
         cursor.execute(sql.LOOK, values)
         return [
-            PoolLook(POOLS[pool], hinted, frozenset(due), expired) for pool, hinted, due, expired in cursor.fetchall()
+            PoolLook(POOLS[pool], hinted, unclaimed, frozenset(due), expired)
+            for pool, hinted, unclaimed, due, expired in cursor.fetchall()
         ]

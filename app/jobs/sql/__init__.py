@@ -40,6 +40,7 @@ from jobs.sql.sweep import (
     REFUSED,
     TAKE_DUE,
     TAKE_EXPIRED,
+    TAKE_HINTED,
     WRITE_POOLS,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "SUBMIT",
     "TAKE_DUE",
     "TAKE_EXPIRED",
+    "TAKE_HINTED",
     "THIN",
     "UNANNOUNCED",
     "WRITE_POOLS",

@@ -5,7 +5,8 @@ from typing import Final
 from jobs.sql.fragments import DEAD_LETTER, GRACE_CAP_SECONDS, OPEN, event
 
 # -- sweeper: look --------------------------------------------------------------------------------------------------
-# Out per pool: hinted (≤ window + 1), priorities with due rows, whether a lease ran out.
+# Out per pool: hinted inside their grace (≤ window + 1), hinted and unclaimed at all (≤ twice that), priorities with
+# due rows, whether a lease ran out.
 # Each ORDER BY … LIMIT names the index that serves it: with stale statistics the planner would read the whole table.
 LOOK: Final = f"""
     SELECT p.pool,
@@ -13,6 +14,9 @@ LOOK: Final = f"""
             SELECT 1 FROM job WHERE pool = p.pool AND state = 'QUEUED' AND hinted_at IS NOT NULL
               AND next_dispatch_at > statement_timestamp()
             ORDER BY next_dispatch_at LIMIT %(hinted_limit)s) h),
+        (SELECT count(*) FROM (
+            SELECT 1 FROM job WHERE pool = p.pool AND state = 'QUEUED' AND hinted_at IS NOT NULL
+            ORDER BY next_dispatch_at LIMIT 2 * %(hinted_limit)s) u),
         ARRAY(SELECT pr FROM unnest(%(priorities)s::smallint[]) pr WHERE (
             SELECT true FROM job WHERE pool = p.pool AND priority = pr AND {OPEN}
               AND next_dispatch_at <= statement_timestamp()
@@ -35,18 +39,25 @@ COUNT_OPEN: Final = f"""
 # Rows leave the due range before anything is published, so any number of sweepers is safe. `grace_seconds` is the
 # distance of the *next* hint; sql.REFUSED takes the doubling back. A lease that ran out is hinted too: the claim
 # rescues it. At the attempt ceiling no claim can win: sql.FAIL_LOST. Waiting jobs of the kinds `held` leave the due
-# range for `hold` seconds and are not to be hinted. Out: whether it is held, and the hint.
+# range for `hold` seconds and are not to be hinted; with `defer` neither are those whose last hint still stands in
+# Redis, for another grace. Out: whether it is to be hinted, and the hint.
 _TAKE: Final = """
     WITH due AS ({due} FOR UPDATE SKIP LOCKED), taken AS (
-        SELECT due.id, job.state = 'QUEUED' AND job.kind = ANY(%(held)s::text[]) AS hold FROM due JOIN job USING (id)
+        SELECT due.id, job.state = 'QUEUED' AND job.kind = ANY(%(held)s::text[]) AS hold,
+               job.state = 'QUEUED' AND job.hinted_at IS NOT NULL AND %(defer)s AS wait
+        FROM due JOIN job USING (id)
     )
-    UPDATE job SET held = hold, dispatch_gen = dispatch_gen + CASE WHEN hold THEN 0 ELSE 1 END,
-        hinted_at = CASE WHEN hold THEN NULL ELSE clock_timestamp() END, broker_epoch = %(epoch)s,
+    UPDATE job SET held = hold,
+        dispatch_gen = dispatch_gen + CASE WHEN hold OR wait THEN 0 ELSE 1 END,
+        hinted_at = CASE WHEN hold THEN NULL WHEN wait THEN hinted_at ELSE clock_timestamp() END,
+        broker_epoch = CASE WHEN hold OR wait THEN broker_epoch ELSE %(epoch)s END,
         next_dispatch_at = clock_timestamp() + make_interval(secs => CASE WHEN hold THEN %(hold)s
             ELSE greatest(grace_seconds, %(grace)s) * (0.8 + 0.4 * random()) END),
-        grace_seconds = CASE WHEN hold THEN grace_seconds ELSE least(2 * greatest(grace_seconds, %(grace)s), {cap}) END
+        grace_seconds = CASE WHEN hold OR wait THEN grace_seconds
+            ELSE least(2 * greatest(grace_seconds, %(grace)s), {cap}) END
     FROM taken WHERE job.id = taken.id
-    RETURNING hold, job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash, job.traceparent
+    RETURNING NOT (hold OR wait), job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash,
+              job.traceparent
 """
 DUE: Final = f"""
     SELECT id FROM job
@@ -60,6 +71,12 @@ _EXPIRED: Final = """
       AND next_dispatch_at <= statement_timestamp() AND attempt < max_attempts
     ORDER BY lease_until LIMIT %(limit)s
 """
+_HINTED: Final = """
+    SELECT id FROM job
+    WHERE pool = %(pool)s AND state = 'QUEUED' AND hinted_at IS NOT NULL AND next_dispatch_at <= statement_timestamp()
+    ORDER BY next_dispatch_at LIMIT %(limit)s
+"""
+TAKE_HINTED: Final = _TAKE.format(due=_HINTED, cap=GRACE_CAP_SECONDS)
 TAKE_DUE: Final = _TAKE.format(due=DUE, cap=GRACE_CAP_SECONDS)
 TAKE_EXPIRED: Final = _TAKE.format(due=_EXPIRED, cap=GRACE_CAP_SECONDS)
 

@@ -242,6 +242,82 @@ def test_ready_lists_over_twice_the_window_slow_hints_down_but_never_stop_them(
     assert sweep.tick().hinted > 60
 
 
+def settled(made: Sweeper) -> None:
+    """As if the epoch that the first tick entered were long caught up with."""
+    made.epochs._catching_up_until = 0.0
+
+
+def queued_past_their_grace(count: int) -> None:
+    """Jobs that were hinted once and not claimed: the pool is busy, or their hints are lost."""
+    see_pools()
+    submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(count)], owner="ada")
+    assert Job.objects.filter(hinted_at__isnull=False).count() == count
+    move_all_due(1)
+
+
+def test_hints_that_still_stand_in_redis_are_repeated_at_a_trickle(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    queued_past_their_grace(300)
+    settled(sweep)
+    redis.ready = 300
+    new = submit_echo(1000)
+    Job.objects.filter(id=new.id).update(hinted_at=None, next_dispatch_at=timezone.now())
+    broker.hints.clear()
+    for _ in range(3):
+        assert sweep._last_tick is not None
+        sweep._last_tick -= 1.0
+        before = len(broker.hints)
+        sweep.tick()
+        assert len(broker.hints) > before, "never stopped"
+        move_all_due(1)
+    repeated = Counter(hint.job_id for hint in broker.hints)
+    assert 25 <= len(broker.hints) - repeated[new.id] <= 35, "ten per second"
+    assert repeated[new.id], "a first hint waits for nobody's repetition"
+
+
+def test_fewer_messages_in_redis_than_unclaimed_hints_means_that_some_are_lost(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    queued_past_their_grace(300)
+    settled(sweep)
+    redis.ready = 280  # and a worker has at most 16 in hand
+    broker.hints.clear()
+    assert sweep.tick().hinted == 300
+
+
+def test_an_empty_list_means_that_all_unclaimed_hints_are_lost(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    queued_past_their_grace(12)
+    settled(sweep)
+    redis.ready = 0
+    broker.hints.clear()
+    assert sweep.tick().hinted == 12
+
+
+def test_a_new_epoch_repeats_hints_whatever_redis_seems_to_hold(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    queued_past_their_grace(50)
+    redis.ready, redis.epoch = 50, "key-2:replid-2"
+    broker.hints.clear()
+    sweep.tick()
+    sweep.tick()
+    assert len({hint.job_id for hint in broker.hints}) == 50
+
+
+def test_a_deferred_repetition_changes_neither_its_grace_nor_its_generation(sweep: Sweeper, redis: Broker) -> None:
+    queued_past_their_grace(50)
+    settled(sweep)
+    redis.ready = 50
+    sweep._last_tick = None  # no allowance of its own yet: a first tick
+    sweep.tick()
+    deferred = Job.objects.filter(dispatch_gen=1, grace_seconds__lte=10)
+    assert deferred.count() >= 40
+    assert not Job.objects.filter(next_dispatch_at__lte=timezone.now()).exists()
+
+
 def test_job_before_its_time_is_hinted_when_it_comes(sweep: Sweeper) -> None:
     job = submit_echo(not_before=timezone.now() + timedelta(minutes=5))
     assert sweep.tick().hinted == 0
@@ -330,6 +406,7 @@ def test_every_scan_reads_its_index_and_few_rows_of_200_000_open_ones() -> None:
     see_pools(behind=True)
     fill(200_000)
     take = {"pool": "fast", "priority": 3, "limit": 100, "grace": 5, "epoch": "", "leases": True, "held": [], "hold": 9}
+    take["defer"] = False
     plan = explain(sql.TAKE_DUE, take)
     assert "Index Scan using job_due" in plan
     assert "Seq Scan on job" not in plan
@@ -344,6 +421,9 @@ def test_every_scan_reads_its_index_and_few_rows_of_200_000_open_ones() -> None:
     rescue = explain(sql.TAKE_EXPIRED, {**take, "priority": None, "limit": 10})
     assert "job_lease" in rescue
     assert "Seq Scan on job" not in rescue
+    again = explain(sql.TAKE_HINTED, {**take, "priority": None, "limit": 10})
+    assert "job_hinted" in again
+    assert "Seq Scan on job" not in again
     lost = explain(sql.FAIL_LOST, {"pool": "fast", "limit": 10})
     assert "job_lease" in lost
     assert "Seq Scan on job" not in lost
