@@ -195,8 +195,8 @@ class Sweeper:
         Then none is lost as far as can be seen, and all of them again would only double the backlog: repetitions come
         at a trickle. What is lost all the same is found by it, or in full once the lists are short or empty.
         """
-        ready, in_hand = self._ready[look.pool.name], 2 * look.pool.concurrency
-        return bool(ready) and look.unclaimed - in_hand <= ready and not self.epochs.is_catching_up
+        ready, in_hand = self._ready[look.pool.name] or 0, 2 * look.pool.concurrency
+        return ready > 0 and look.unclaimed - in_hand <= ready and not self.epochs.is_catching_up
 
     def _allowance(self, trickle: dict[str, float], pool: Pool, elapsed: float) -> int:
         """Hints that a trickle lets through in this tick."""
