@@ -72,14 +72,15 @@ class TheReceiver(unittest.TestCase):
         script = Path(receiver.__file__).with_name("webhook_receiver.py")
         argv = [sys.executable, str(script), "0", "0"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            self.addCleanup(process.kill)
-            assert process.stdout
-            port = int(json.loads(process.stdout.readline())["port"])
-            die_while_sending(port, "a")
-            for key in ("a", "a", "b"):
-                self.assertEqual(post(port, key), 204)
-            lines = [json.loads(process.stdout.readline()) for _ in range(3)]
-            process.kill()
+            try:
+                assert process.stdout
+                port = int(json.loads(process.stdout.readline())["port"])
+                die_while_sending(port, "a")
+                for key in ("a", "a", "b"):
+                    self.assertEqual(post(port, key), 204)
+                lines = [json.loads(process.stdout.readline()) for _ in range(3)]
+            finally:
+                process.kill()  # leaving the block waits for its end
         self.assertEqual([(one["key"], one["applied"]) for one in lines], [("a", True), ("a", False), ("b", True)])
         self.assertEqual(Request(**lines[2]).path, "/tag")
 
