@@ -84,6 +84,10 @@ test: ## lint and every test, on a stack of its own beside a running one
 api-check: ## schemathesis against the API's own document, a key of each scope (SEED=1)
 	@$(STACK) api-check $(if $(SEED),--seed $(SEED))
 
+.PHONY: traps
+traps: ## eighteen ways to lose work in a Redis stream: the bridge, a naive loop, FastStream (ONLY="trap_04 and bridge")
+	@$(STACK) traps $(if $(ONLY),-k "$(ONLY)")
+
 .PHONY: footprint
 footprint: ## CPU and memory per service of the running stack (DURATION=300 seconds)
 	@$(STACK) footprint --duration $(or $(DURATION),300)

@@ -25,6 +25,7 @@ VERBS: Final = {
     "lint": ("checks", "run the linters"),
     "test": ("checks", "run the linters and every test"),
     "api-check": ("api_check", "schemathesis against the API's own document"),
+    "traps": ("traps", "which stream consumer loses work in which way"),
     "footprint": ("footprint", "CPU and memory per service"),
     "images": ("image_verb", "pull or build every image"),
 }

@@ -1,0 +1,24 @@
+"""`traps`: the table of stream consumers and the eighteen ways to lose work, each cell run now in the test image."""
+
+import argparse
+import os
+from typing import Final
+
+from scripts.stack import processes, test_container
+from scripts.stack.deployment import Stack
+from scripts.stack.image_store import ImageStore
+from scripts.stack.toolbox import Toolbox
+
+SUITE: Final = "tests/contract/stream_consumers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("selected", nargs=argparse.REMAINDER, help="passed on to pytest, such as -k trap_04")
+
+
+def run(arguments: argparse.Namespace, stack: Stack) -> int:
+    """The status of pytest: 0 when every cell is as recorded."""
+    image = ImageStore(stack, Toolbox(stack.root / ".tools")).ensure_tests()
+    command = ["pytest", "-q", "--show-capture=no", "-r", "fE", SUITE, *arguments.selected]
+    name = f"holdfast-traps-{os.getpid()}"
+    return processes.call(test_container.argv(stack.root, image, command, name=name), check=False)
