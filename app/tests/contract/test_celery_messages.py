@@ -11,6 +11,7 @@ import pytest
 from dispatch import POOLS, Hint, Priority, messages
 from project.celery import app
 from tests.servers.redis_server import RedisProcess
+from worker import tasks
 
 #: Differ between any two messages: a random tag, and the sender's process.
 _PER_MESSAGE = ("delivery_tag",)
@@ -33,6 +34,23 @@ def sent_by_celery(given: Hint) -> None:
             ignore_result=True,
             connection=connection,
         )
+
+
+def sent_by_apply_async(given: Hint) -> None:
+    """As any Django code calls the task itself."""
+    tasks.run.apply_async(
+        args=(str(given.job_id), given.gen),
+        task_id=messages.task_id(given),
+        queue=POOLS[given.pool].queue,
+        priority=int(given.priority),
+        headers=messages.message_headers(given),
+        ignore_result=True,
+    )
+
+
+def without_tag(message: str) -> str:
+    """The message as it stands in Redis, but for its random tag."""
+    return message.replace(json.loads(message)["properties"]["delivery_tag"], "<tag>")
 
 
 def comparable(message: str) -> dict[str, Any]:
@@ -68,6 +86,20 @@ def test_the_second_of_a_shape_is_what_celery_sends_too(redis_server: RedisProce
         with redis_server.client() as client:
             real = client.lpop(str(key))
         assert comparable(str(rendered)) == comparable(str(real))
+
+
+def test_a_batch_is_to_the_byte_what_apply_async_sends(redis_server: RedisProcess) -> None:
+    given = [hint(pool, priority, gen=gen) for gen in range(3) for pool in POOLS for priority in Priority]
+    batch: dict[str, list[str]] = {}
+    for name, message in messages.rendered(given):
+        batch.setdefault(name, []).append(without_tag(message))
+    for one in given:
+        sent_by_apply_async(one)
+    with redis_server.client() as client:
+        sent = {name: [without_tag(raw) for raw in reversed(client.lrange(name, 0, -1))] for name in batch}
+        lists = {name for name in client.scan_iter(_type="list")}
+    assert sent == batch
+    assert lists == set(batch)
 
 
 def test_ready_lists_are_those_that_celery_fills(redis_server: RedisProcess) -> None:
