@@ -9,7 +9,8 @@ from django.db import connection, transaction
 from jobs import sql
 from jobs.errors import JobNotFound, NotCancellable
 from jobs.finish import known_kind
-from jobs.states import State
+from jobs.models import Effect, Job
+from jobs.states import EffectState, State
 from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import JOBS_FINISHED
 
@@ -39,12 +40,26 @@ def cancel(job_id: UUID, *, owner: str, see_all: bool = False, actor: str | None
             raise NotCancellable(job_id, was)
         create_webhooks([Ended(job_id, *rest)])
     JOBS_FINISHED.labels(kind=known_kind(kind), state=State.CANCELLED.value).inc()
-    return Cancelled(job_id, State(was), _note(State(was), attempt))
+    return Cancelled(job_id, State(was), _note(State(was), attempt) + _outside(job_id))
 
 
 def _note(was: State, attempt: int) -> str:
     if was == State.RUNNING:
-        return f"Attempt {attempt} was running: it is stopped, its result is refused, but calls it made outside stand."
+        return (
+            f"Attempt {attempt} was running: it is stopped, its result is refused, but calls it made outside stand. "
+            "Files it stored are deleted after a day."
+        )
     if attempt:
         return f"{attempt} attempt(s) ran before: calls they made outside stand."
     return ""
+
+
+def _outside(job_id: UUID) -> str:
+    """What the ledger says of effects outside, also of the jobs that this one repeats."""
+    root = Job.objects.filter(id=job_id).values("root_id")
+    names: dict[str, list[str]] = {EffectState.DONE: [], EffectState.INTENDED: []}
+    for name, state in Effect.objects.filter(root_id__in=root).order_by("id").values_list("name", "state"):
+        names[state].append(name)
+    done, unknown = names[EffectState.DONE], names[EffectState.INTENDED]
+    confirmed = f" Confirmed outside: {', '.join(done)}." if done else ""
+    return confirmed + (f" Begun outside, end unknown: {', '.join(unknown)}." if unknown else "")

@@ -12,7 +12,7 @@ from jobs.errors import JobNotFound, NotCancellable, Permanent, Poison, Retryabl
 from jobs.finish import fail, finish
 from jobs.heartbeat import renew
 from jobs.ids import new_id
-from jobs.models import DeadLetter, Job, JobEvent, ProbeCount
+from jobs.models import DeadLetter, Effect, Job, JobEvent, ProbeCount
 from jobs.states import State
 from tests.integration.jobs.scenario import claimed, in_threads, move_back, submit_echo
 
@@ -252,6 +252,17 @@ def test_cancel_of_a_running_job_takes_its_lease() -> None:
     with pytest.raises(StaleLease):
         finish(lease, Done(result={"late": True}))
     assert fresh(job).result is None
+
+
+def test_cancel_says_which_effects_outside_it_could_not_undo() -> None:
+    job = submit_echo()
+    claimed(job, "w")
+    Effect.objects.create(root_id=job.id, name="notify", state="done")
+    Effect.objects.create(root_id=job.id, name="charge", state="intended")
+    note = cancel(job.id, owner="ada").note
+    assert "Confirmed outside: notify." in note
+    assert "end unknown: charge." in note
+    assert "Files" in note
 
 
 def test_cancel_of_another_owners_job_is_not_found() -> None:
