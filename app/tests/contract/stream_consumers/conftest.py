@@ -66,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _parameter(candidate: Candidate, trap: int) -> object:
-    marks = []
+    marks = [] if candidate.kind is None else [pytest.mark.sample]
     if reason := candidate.falls_into.get(trap):
         # Only a broken promise is expected: a test that could not make its situation fails.
         marks.append(pytest.mark.xfail(raises=AssertionError, strict=True, reason=reason))
