@@ -119,7 +119,7 @@ def test_a_submit_cut_off_by_the_freeze_may_be_repeated_with_its_key(stack: Stac
     with stack.client() as client:
         cut_off = client.post("/api/v1/jobs", json=body, headers=headers)
         assert cut_off.status_code == 503
-        assert "Idempotency-Key" in problem_of(cut_off)["detail"]
+        assert "again" in problem_of(cut_off)["detail"]
         stack.postgres.thaw()
         wait_until(lambda: client.get("/readyz").status_code == 200, "not ready after the thaw")
         first = client.post("/api/v1/jobs", json=body, headers=headers)
