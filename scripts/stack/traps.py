@@ -13,12 +13,12 @@ SUITE: Final = "tests/contract/stream_consumers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("selected", nargs=argparse.REMAINDER, help="passed on to pytest, such as -k trap_04")
+    parser.add_argument("-k", dest="only", default="", help="pytest's expression, such as: trap_04 and bridge")
 
 
 def run(arguments: argparse.Namespace, stack: Stack) -> int:
     """The status of pytest: 0 when every cell is as recorded."""
     image = ImageStore(stack, Toolbox(stack.root / ".tools")).ensure_tests()
-    command = ["pytest", "-q", "--show-capture=no", "-r", "fE", "-m", "sample or not sample", SUITE, *arguments.selected]
+    command = ["pytest", "-q", "--show-capture=no", "-r", "fE", "-m", "sample or not sample", "-k", arguments.only, SUITE]
     name = f"holdfast-traps-{os.getpid()}"
     return processes.call(test_container.argv(stack.root, image, command, name=name), check=False)
