@@ -98,7 +98,7 @@ class Environment(BaseSettings):
         5000, ge=100, description="milliseconds without acknowledgement before an entry is claimed; bridge"
     )
     bridge_consumer_name: str = Field("bridge-1", min_length=1, description="stable consumer name; bridge")
-    dispatch_budget_ms: int = Field(250, ge=10, le=2000, description="milliseconds one dispatch may take; web")
+    dispatch_budget_ms: int = Field(120, ge=10, le=2000, description="milliseconds one dispatch may take; web")
     dispatch_window: int = Field(10_000, ge=10, description="unclaimed hints per pool; web, sweeper")
     admission_limit: int = Field(
         1_000_000, ge=1, description="open jobs per pool above which new ones are answered 429; web"

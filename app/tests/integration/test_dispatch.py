@@ -18,7 +18,7 @@ from tests.servers.redis_server import RedisProcess
 from tests.servers.sentinel import SentinelTopology
 from tests.servers.waiting import wait_until
 
-#: Seconds a dispatch with the default budget of 250 ms may take on a loaded machine.
+#: Seconds a dispatch with the tests' budget of 250 ms may take on a loaded machine.
 WORST_DISPATCH_SECONDS = 0.3
 
 

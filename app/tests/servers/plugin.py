@@ -49,6 +49,8 @@ class Servers:
             "STATIC_DIR": str(self._folder("static")),
             "HEARTBEAT_FILE": str(self.parent / "heartbeat"),
             "HOLDFAST_FAULTS": "1",
+            # Twice the default: tests run beside other work.
+            "DISPATCH_BUDGET_MS": "250",
             "LOG_FORMAT": "console",
         }
 
