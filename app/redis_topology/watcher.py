@@ -25,6 +25,8 @@ from typing import Any, Final
 import redis
 from redis.exceptions import RedisError
 
+from redis_topology.topologies import Address
+
 _log = logging.getLogger(__name__)
 
 #: Seconds without a word from any Sentinel after which the next one is asked.
@@ -40,8 +42,6 @@ RETRY_MAX: Final = 8.0
 STALE_SECONDS: Final = 30.0
 
 _EVENT: Final = "+switch-master"
-
-type Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The transport of a worker's connection: kombu's with our acknowledgements and connections that follow the primary.
 
-What upstream would have to change: kombu's event loop reads BRPOP's answer without a time-out of its own, so a primary
-that freezes is left after 25 s at the earliest, and the second pool of each channel still leads to it then.
+What upstream would have to change: a connection that waits for BRPOP's answer sends nothing, so nothing tells that its
+primary froze until a timer sends a command or kombu's own check of 25 s, and each channel has a second pool that does
+not learn of it.
 """
 
 from functools import cache
