@@ -1,4 +1,4 @@
-# Every recipe is one call: the logic is in scripts/stack (host) and app/ (containers).
+# Every recipe is one call: the logic is in scripts/ (host) and app/ (containers).
 .DEFAULT_GOAL := help
 export MODE TOPOLOGY IMAGES
 
@@ -29,13 +29,21 @@ logs: ## follow logs (SERVICE=web)
 compose: ## any Compose command on the stack that runs (DO="restart sweeper")
 	@$(STACK) compose $(DO)
 
+.PHONY: handover
+handover: ## let another Redis node lead, without losing an acknowledged write (TO=redis-2)
+	@$(STACK) handover $(if $(TO),--to $(TO))
+
+.PHONY: restart
+restart: ## make Redis and Sentinel nodes anew one by one, without an error or a lost write (SERVICE="redis-2 web")
+	@$(STACK) restart $(SERVICE)
+
 .PHONY: images
 images: ## pull or build every image (IMAGES=auto|pull|build)
 	@$(STACK) images
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN{FS=":.*## "} /^##@ /{printf "\n%s\n",substr($$0,5)} /^[a-zA-Z_\/-]+:.*## /{printf "  %-11s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^##@ /{printf "\n%s\n",substr($$0,5)} /^[a-zA-Z_\/-]+:.*## /{printf "  %-17s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 ##@ Use
 .PHONY: smoke
@@ -56,11 +64,55 @@ replay: ## run dead letters again (ID=… | FILTER="reason=permanent" | FILTER=a
 
 ##@ Prove
 .PHONY: drill
-drill: ## break the running stack and judge it (NAME=worker-kills|… as in README; JOBS RATE FAULT SEED KILLS DURATION)
+drill: ## break the running stack and judge it (NAME=worker-kills|… as in README; JOBS RATE FAULT SEED KILLS DURATION ROUNDS)
 	@python3 -m scripts.drills $(NAME)
 
+.PHONY: failover
+failover: ## break Redis under load, show the timeline, judge it (FAULT=kill|freeze|crash|stop|… RATE=100 SEED= REPORT=file.json TIMES=print)
+	@python3 -m scripts.failover
+
+.PHONY: failover-series
+failover-series: ## many runs of failover as one table, goes on where it was cut short (FAULT=kill,freeze RUNS=10 RATE=100 SEED=1; RUNS=0: table alone)
+	@python3 -m scripts.failover.series
+
+.PHONY: failover-soak
+failover-soak: ## failover after failover under load: nothing lost, wedged or leaked (ROUNDS=200 RATE=50 SEED= EVERY=10; RESUME=1 goes on)
+	@python3 -m scripts.failover.soak
+
+.PHONY: model
+model: ## explore every order of steps and faults; what is broken on purpose must be caught (ONLY=no-fence tells a story whole)
+	@ONLY=$(ONLY) python3 -m scripts.model
+
+.PHONY: mutants
+mutants: ## the application with one thing broken, again and again: each must be caught (ONLY="no-fence group-at-end" RUNS=3)
+	@$(STACK) mutants $(if $(RUNS),--runs $(RUNS)) $(ONLY)
+
+.PHONY: history
+history: ## judge what a stack with HOLDFAST_HISTORY=1 wrote down since it started (CLEAR=1 begins anew)
+	@$(STACK) history $(if $(CLEAR),--clear)
+
+.PHONY: failover-compare
+failover-compare: ## the same fault and load against stock Celery, default and advised settings, beside ours (FAULT=kill|freeze RATE=100)
+	@python3 -m scripts.compare
+
+.PHONY: others
+others: ## other people's systems and ours under the same load and faults, counted by effects (RUNS=1 SEED= ONLY=dramatiq,… FAULT=redis-flush,…)
+	@python3 -m scripts.others
+
+.PHONY: chaos
+chaos: ## faults drawn from a seed, on a stack of its own, under load, judged (SEED= DURATION=26 RATE=80 MODE= TOPOLOGY= PLAN=file TIMES=print | RUNS=100 RESUME=1)
+	@python3 -m scripts.chaos
+
+.PHONY: chaos-shrink
+chaos-shrink: ## the smallest plan of faults that still fails (SEED=n or PLAN=file)
+	@python3 -m scripts.chaos shrink
+
+.PHONY: chaos-down
+chaos-down: ## remove the stack that chaos keeps between runs, data included
+	@python3 -m scripts.chaos down
+
 .PHONY: bench
-bench: ## how fast, beside bare Celery and a bare view, with the spread (ROUNDS=5 ONLY=queue,accept,growth,stack)
+bench: ## how fast, beside bare Celery and a bare view, with the spread (ROUNDS=5 ONLY=queue,submit,accept; also growth, watcher, and stack: the running one)
 	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) python3 -m scripts.bench
 
 ##@ Check
@@ -73,8 +125,12 @@ lint: ## ruff, mypy, import order, shellcheck, promtool, compose files
 	@$(STACK) lint
 
 .PHONY: verify
-verify: ## lint and unit tests, no servers: a minute
+verify: ## lint, unit and contract tests; no stack
 	@$(STACK) test --quick
+
+.PHONY: verify-long
+verify-long: ## the long proof, hours: model, mutants, 100 runs of chaos, failovers; says what was cut short (ONLY=model CHAOS_RUNS=20)
+	@python3 -m scripts.proof
 
 .PHONY: test
 test: ## lint and every test, on a stack of its own beside a running one
@@ -87,6 +143,10 @@ api-check: ## schemathesis against the API's own document, a key of each scope (
 .PHONY: traps
 traps: ## eighteen ways to lose work in a Redis stream: the bridge, a naive loop, FastStream (ONLY="trap_04 and bridge")
 	@$(STACK) traps $(if $(ONLY),-k "$(ONLY)")
+
+.PHONY: verify-data
+verify-data: ## what must never be true of the running stack's rows; not 0 when something is (JOB=id shows one job's row and timeline)
+	@$(STACK) verify-data $(if $(JOB),--job $(JOB))
 
 .PHONY: footprint
 footprint: ## CPU and memory per service of the running stack (DURATION=300 seconds)

@@ -1,19 +1,20 @@
 """The bridge: takes entries from the stream, drops what needs no work, publishes the rest as Celery messages.
 
-Publish, acknowledge and delete are one step that only a pending entry can take, so an entry gives at most one message,
-however many bridges hold it and however often the step is repeated. Two entries of one job can give two messages; the
-claim suppresses the second.
+Publish, acknowledge and delete are one step that only pending entries can take, so an entry is in at most one message,
+however many bridges hold it and however often the step is repeated. Entries of one read may share a message. Two
+entries of one job can give two messages; the claim suppresses the second.
 """
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from bridge.consumer_group import ConsumerGroup, Entry
+import history
+from bridge.consumer_group import ConsumerGroup, Entry, Publication
 from dispatch import Hint, MalformedHint, UnknownHintVersion, messages
 from jobs import dead_letters, selectors
 from jobs.states import Reason
@@ -63,6 +64,8 @@ class Bridge:
         self._group.hand_back(sorted_.left)
         done = _round(sorted_, wanted, ended)
         _count(done)
+        if history.recorder is not None:
+            _note(history.recorder, sorted_, wanted, ended)
         _observe([hint for entry_id, hint in wanted.items() if entry_id in ended])
         return done
 
@@ -79,11 +82,23 @@ class Bridge:
             )
 
     def _end(self, sorted_: _Sorted, wanted: Mapping[bytes, Hint]) -> set[bytes]:
-        publications: dict[bytes, tuple[str, str] | None] = dict.fromkeys(
-            entry.id for entry in [*(entry for entry, _ in sorted_.hints), *(entry for entry, _, _ in sorted_.dead)]
-        )
-        publications |= zip(wanted, messages.rendered(list(wanted.values())), strict=True)
-        return self._group.end(publications)
+        read = [*(entry.id for entry, _ in sorted_.hints), *(entry.id for entry, _, _ in sorted_.dead)]
+        dropped = [Publication([entry_id]) for entry_id in read if entry_id not in wanted]
+        together = messages.batches(list(wanted.values()))
+        ended, left = self._group.end([*dropped, *_publications(together, wanted)])
+        if not left:
+            return ended
+        alone = [[hint] for entry_id, hint in wanted.items() if entry_id in left]
+        return ended | self._group.end(_publications(alone, wanted))[0]
+
+
+def _publications(groups: Sequence[Sequence[Hint]], wanted: Mapping[bytes, Hint]) -> list[Publication]:
+    """A message for each group, and the entries that its hints came from."""
+    entry_of = {hint.job_id: entry_id for entry_id, hint in wanted.items()}
+    return [
+        Publication([entry_of[hint.job_id] for hint in group], name, message)
+        for group, (name, message) in zip(groups, messages.rendered(groups), strict=True)
+    ]
 
 
 def _sort(batch: Sequence[Entry]) -> _Sorted:
@@ -112,7 +127,11 @@ def _wanted(hints: Sequence[tuple[Entry, Hint]]) -> dict[bytes, Hint]:
         known = newest.get(hint.job_id)
         newest[hint.job_id] = (entry, hint) if known is None or hint.gen > known[1].gen else known
     can_run = selectors.dispatchable(list(newest))
-    return {entry.id: hint for job_id, (entry, hint) in newest.items() if job_id in can_run}
+    return {
+        entry.id: replace(hint, batchable=can_run[job_id])
+        for job_id, (entry, hint) in newest.items()
+        if job_id in can_run
+    }
 
 
 def _round(sorted_: _Sorted, wanted: Collection[bytes], ended: Collection[bytes]) -> Round:
@@ -130,6 +149,14 @@ def _readable(entry: Entry) -> dict[str, str]:
 def _storable(raw: bytes) -> str:
     """Postgres takes no NUL: an entry that could not be recorded would stop the bridge for good."""
     return raw.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _note(recorder: history.Recorder, sorted_: _Sorted, wanted: Collection[bytes], ended: Collection[bytes]) -> None:
+    hints = [(entry.id, {"job": hint.job_id, "gen": hint.gen}) for entry, hint in sorted_.hints if entry.id in ended]
+    recorder.note("ok", "bridge", (event for entry_id, event in hints if entry_id in wanted))
+    dropped = [{**event, "reason": "suppressed"} for entry_id, event in hints if entry_id not in wanted]
+    dead = [{"entry": entry.id.decode(), "reason": reason} for entry, reason, _ in sorted_.dead if entry.id in ended]
+    recorder.note("fail", "bridge", [*dropped, *dead])
 
 
 def _count(done: Round) -> None:

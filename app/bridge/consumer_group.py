@@ -49,24 +49,32 @@ end
 return retired
 """
 
-#: KEYS[1] stream. ARGV group, then three for each entry: its id, the list and the message that it becomes, both empty
-#: for none. Returns the ids it ended. Being flagged (`#!lua`), it is refused before its first line at maxmemory, on a
-#: replica and on a primary with too few of them.
+#: KEYS[1] stream. ARGV group, then for each publication: how many entries it stands for, their ids, the list and the
+#: message that they become, both empty for none. Returns the ids it ended, and those that are pending still: their
+#: publication stands for an entry, too, that was ended before. Being flagged (`#!lua`), it is refused before its first
+#: line at maxmemory, on a replica and on a primary with too few of them.
 _END: Final = """#!lua
 local stream, group = KEYS[1], ARGV[1]
-local ended = {}
-for at = 2, #ARGV, 3 do
-  local id, list, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if #redis.call('XPENDING', stream, group, id, id, 1) == 1 then
-    if list ~= '' then redis.call('LPUSH', list, message) end
-    ended[#ended + 1] = id
+local ended, left = {}, {}
+local at = 2
+while at <= #ARGV do
+  local count, pending = tonumber(ARGV[at]), {}
+  for i = at + 1, at + count do
+    if #redis.call('XPENDING', stream, group, ARGV[i], ARGV[i], 1) == 1 then pending[#pending + 1] = ARGV[i] end
   end
+  local list, message = ARGV[at + count + 1], ARGV[at + count + 2]
+  local whole = #pending == count
+  if whole and list ~= '' then redis.call('LPUSH', list, message) end
+  for _, id in ipairs(pending) do
+    if whole then ended[#ended + 1] = id else left[#left + 1] = id end
+  end
+  at = at + count + 3
 end
 if #ended > 0 then
   redis.call('XACK', stream, group, unpack(ended))
   redis.call('XDEL', stream, unpack(ended))
 end
-return ended
+return {ended, left}
 """
 
 
@@ -77,6 +85,15 @@ class Entry:
     id: bytes
     fields: Mapping[bytes, bytes]
     deliveries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What some entries become together: a message in a list, or nothing."""
+
+    entries: Sequence[bytes]  #: ids
+    list: str = ""
+    message: str = ""
 
 
 class ConsumerGroup:
@@ -119,22 +136,23 @@ class ConsumerGroup:
                 return self._next(block_ms)
         return []
 
-    def end(self, publications: Mapping[bytes, tuple[str, str] | None]) -> set[bytes]:
-        """Pushes the (list, message) of each entry that is still pending, then acknowledges and deletes those entries:
-        all of it or nothing. None only ends the entry. XACK alone would let the stream grow for ever.
+    def end(self, publications: Sequence[Publication]) -> tuple[set[bytes], set[bytes]]:
+        """Pushes each message whose entries are all still pending, then acknowledges and deletes those entries: all of
+        it or nothing. XACK alone would let the stream grow for ever.
 
-        Returns the ids that it ended; the others were ended before, by whomever. So it may be repeated when the answer
-        was lost, and by another consumer that took an entry over: each entry is published once.
+        Returns the ids that it ended, and those that must be published without their companions, which were ended
+        before. What is in neither was ended before, by whomever. So it may be repeated when the answer was lost, and by
+        another consumer that took an entry over: each entry is published once.
         """
         if not publications:
-            return set()
-        words: list[bytes | str] = []
-        for entry_id, publication in publications.items():
-            words += (entry_id, *(publication or ("", "")))
+            return set(), set()
+        words: list[bytes | str | int] = []
+        for one in publications:
+            words += (len(one.entries), *one.entries, one.list, one.message)
         with self._healing():
-            ended: Any = self.client.eval(_END, 1, self.stream, self.group, *words)
-            return set(ended)
-        return set()
+            answer: Any = self.client.eval(_END, 1, self.stream, self.group, *words)
+            return set(answer[0]), set(answer[1])
+        return set(), set()
 
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Lets any consumer claim entries at once, and takes back the delivery that was not their fault."""

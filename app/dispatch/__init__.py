@@ -8,6 +8,7 @@ from dispatch.announcements import Announcement
 from dispatch.dispatcher import (
     Dispatcher,
     announce,
+    await_broker,
     breaker_is_open,
     broker_epoch,
     ensure_dispatched,
@@ -32,6 +33,7 @@ __all__ = [
     "Reason",
     "UnknownHintVersion",
     "announce",
+    "await_broker",
     "breaker_is_open",
     "broker_epoch",
     "ensure_dispatched",

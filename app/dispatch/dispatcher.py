@@ -123,6 +123,11 @@ def breaker_is_open() -> bool:
     return _this_process().breaker.is_open()
 
 
+def await_broker(timeout_seconds: float) -> bool:
+    """Waits until dispatch is no longer suspended, at most so long; says whether it is not."""
+    return _this_process().breaker.wait_closed(timeout_seconds)
+
+
 def ready_depth(pool: str, *, budget_seconds: float = QUESTION_BUDGET_SECONDS) -> int | None:
     """Hints that wait for a consumer of `pool`: its ready lists plus what no bridge has read of the stream.
 

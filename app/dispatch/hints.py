@@ -38,6 +38,7 @@ class Hint:
     request_hash: str
     traceparent: str
     enqueued_ms: int  #: Unix milliseconds
+    batchable: bool = False  #: may share a Celery message with others; no field of the entry: the bridge asks again
 
     def to_fields(self) -> dict[str, str]:
         """The stream entry's fields."""

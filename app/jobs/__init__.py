@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jobs.context import Done, FollowUp, JobContext, StoredFile
     from jobs.errors import Permanent, Poison, Retryable
     from jobs.kinds import adopt, job_kind
+    from jobs.schedules import schedule
     from jobs.submission import JobRequest, Submitted, submit, submit_bulk
 
 _HOMES = {
@@ -26,6 +27,7 @@ _HOMES = {
     "adopt": "jobs.kinds",
     "cancel": "jobs.cancellation",
     "job_kind": "jobs.kinds",
+    "schedule": "jobs.schedules",
     "submit": "jobs.submission",
     "submit_bulk": "jobs.submission",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "adopt",
     "cancel",
     "job_kind",
+    "schedule",
     "submit",
     "submit_bulk",
 ]

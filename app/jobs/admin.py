@@ -80,7 +80,7 @@ class ApiKeyAdmin(_ReadOnly):
 
 @admin.register(Schedule)
 class ScheduleAdmin(_ModelAdmin):
-    """Schedules may be paused here; everything else about them is code or a command."""
+    """Schedules may be paused here; everything else about them is code, see `jobs.schedules`."""
 
     list_display = ("name", "owner", "cron", "tz", "kind", "paused", "next_tick_at", "last_tick_at", "last_error")
     readonly_fields = (

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+import history
 from jobs import sql
 from jobs.errors import JobNotFound, NotCancellable
 from jobs.finish import known_kind
@@ -29,7 +30,20 @@ def cancel(job_id: UUID, *, owner: str, see_all: bool = False, actor: str | None
 
     Raises JobNotFound (also for another owner's job) and NotCancellable for a terminal one.
     """
-    values: dict[str, Any] = {"id": job_id, "owner": owner, "see_all": see_all, "actor": actor or owner}
+    if history.recorder is None:
+        return _cancel(job_id, owner, see_all, actor or owner)
+    with history.recorder.call("cancel", [{"job": job_id, "by": actor or owner}]) as call:
+        try:
+            cancelled = _cancel(job_id, owner, see_all, actor or owner)
+        except (JobNotFound, NotCancellable) as error:
+            call.fail(job_id, reason=type(error).__name__)
+            raise
+        call.ok(job_id, state=State.CANCELLED)
+    return cancelled
+
+
+def _cancel(job_id: UUID, owner: str, see_all: bool, actor: str) -> Cancelled:
+    values: dict[str, Any] = {"id": job_id, "owner": owner, "see_all": see_all, "actor": actor}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql.CANCEL, values)
         row = cursor.fetchone()

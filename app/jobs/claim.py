@@ -5,13 +5,16 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 from django.db import connection
 
+import history
 from jobs import prepared, sql
+from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.states import OPEN, State
 from metrics.catalogue import JOBS_CLAIMS, JOBS_RECOVERY_SECONDS, JOBS_STAGE_SECONDS
 
@@ -44,7 +47,8 @@ class Claimed:
 class Refusal(StrEnum):
     """Why a claim won nothing. The hint is acknowledged in every case."""
 
-    DUPLICATE = "duplicate"  #: another attempt holds a live lease, or won the race
+    #: another attempt holds a live lease, or won the race; or it was tried before and came in a batch: it comes alone
+    DUPLICATE = "duplicate"
     TERMINAL = "terminal"
     NOT_DUE = "not_due"  #: its not_before lies ahead; the sweeper hints again
     HELD = "held"  #: its kind fails in bulk; the sweeper hints again when it is let go
@@ -70,14 +74,43 @@ def try_claim(job_id: UUID, *, leased_by: str, key: Key | None = None) -> Claime
 
     When Postgres does not answer, repeat it with the same `key`: if it was won, that is the lease, and no new attempt.
     """
-    key = key or Key()
+    return try_claim_all([job_id], leased_by=leased_by, key=key)[job_id]
+
+
+def try_claim_all(
+    job_ids: Collection[UUID], *, leased_by: str, key: Key | None = None
+) -> dict[UUID, Claimed | Refusal]:
+    """As `try_claim` for several jobs in one statement, in their order. Of several it wins only those never tried."""
+    if history.recorder is None:
+        return _claim(job_ids, leased_by, key or Key())
+    with history.recorder.call("claim", [{"job": job_id, "by": leased_by} for job_id in job_ids]) as call:
+        answers = _claim(job_ids, leased_by, key or Key())
+        for job_id, answer in answers.items():
+            if isinstance(answer, Claimed):
+                call.ok(job_id, token=answer.lease_token, attempt=answer.attempt)
+            else:
+                call.fail(job_id, reason=answer.value)
+    return answers
+
+
+def _claim(job_ids: Collection[UUID], leased_by: str, key: Key) -> dict[UUID, Claimed | Refusal]:
     key.sent += 1
-    values: dict[str, Any] = {"id": job_id, "leased_by": leased_by, "first_key": key.first, "key": key.first + key.sent}
-    rows = prepared.fetch(sql.CLAIM, values)
-    if not rows:
+    values: dict[str, Any] = {
+        "ids": list(job_ids),
+        "alone": len(job_ids) == 1,
+        "leased_by": leased_by,
+        "first_key": key.first,
+        "key": key.first + key.sent,
+        "grace": DEFAULT_GRACE_SECONDS,
+    }
+    rows = {row[0]: row[1:] for row in prepared.fetch(sql.CLAIM, values)}
+    return {job_id: _answer(job_id, rows.get(job_id), leased_by) for job_id in job_ids}
+
+
+def _answer(job_id: UUID, row: tuple[Any, ...] | None, leased_by: str) -> Claimed | Refusal:
+    if row is None:
         JOBS_CLAIMS.labels(result="duplicate").inc()
         return Refusal.UNKNOWN_JOB
-    row = rows[0]
     was, token, attempt, max_attempts, root_id, owner, kind, pool, farm_id, params = row[:10]
     callback_url, priority, traceparent, since_hint, rescued_after, is_early, is_held = row[10:]
     if token is None:
@@ -118,9 +151,33 @@ def _refused(was: State, *, is_early: bool, is_held: bool) -> Refusal:
 
 def hand_back(job_ids: Collection[UUID], leased_by: str) -> int:
     """Returns unfinished jobs of this instance to the queue: due now, attempt restored. How many there were."""
+    return _hand_back(list(job_ids), None, leased_by)
+
+
+def hand_back_unstarted(leases: Collection[Claimed], leased_by: str) -> int:
+    """As `hand_back`, for leases that still stand."""
+    return _hand_back([lease.id for lease in leases], [lease.lease_token for lease in leases], leased_by)
+
+
+def _hand_back(job_ids: list[UUID], tokens: list[int] | None, leased_by: str) -> int:
+    if history.recorder is None:
+        return len(_returned(job_ids, tokens, leased_by))
+    begun = [{"job": job_id, "token": token} for job_id, token in zip_longest(job_ids, tokens or ())]
+    with history.recorder.call("hand_back", begun) as call:
+        returned = _returned(job_ids, tokens, leased_by)
+        for job_id in job_ids:
+            if job_id in returned:
+                call.ok(job_id)
+            else:
+                call.fail(job_id, reason="stale")
+    return len(returned)
+
+
+def _returned(job_ids: list[UUID], tokens: list[int] | None, leased_by: str) -> set[UUID]:
+    """The jobs that are back in the queue."""
     with connection.cursor() as cursor:
-        cursor.execute(sql.HAND_BACK, {"ids": list(job_ids), "leased_by": leased_by})
-        handed_back = len(cursor.fetchall())
-    if handed_back:
-        log.info("handed unfinished jobs back", jobs=handed_back, leased_by=leased_by)
-    return handed_back
+        cursor.execute(sql.HAND_BACK, {"ids": job_ids, "tokens": tokens, "leased_by": leased_by})
+        returned = {job_id for (job_id,) in cursor.fetchall()}
+    if returned:
+        log.info("handed unfinished jobs back", jobs=len(returned), leased_by=leased_by)
+    return returned

@@ -5,12 +5,16 @@ wrote rolls back whole.
 """
 
 import random
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
+from psycopg.pq import TransactionStatus
 
+import history
 from dispatch import Priority
 from jobs import prepared, sql, submission
 from jobs.admission import DEFAULT_GRACE_SECONDS
@@ -45,37 +49,94 @@ def finish(claimed: Claimed, done: Done) -> None:
     Raises StaleLease when the lease is lost, Permanent when the result is no JSON, and whatever an effect raises: then
     the job is still RUNNING.
     """
-    follow_ups = [_prepared(claimed, follow_up) for follow_up in done.follow_ups]
+    if finish_all([(claimed, done)]):
+        raise _stale(claimed)
+
+
+def finish_all(attempts: Sequence[tuple[Claimed, Done]]) -> set[UUID]:
+    """As `finish` for several attempts in one transaction, each behind its own fence.
+
+    Returns the jobs whose lease is lost: nothing of theirs is committed. Raises as `finish`: then all still run.
+    """
+    if history.recorder is None:
+        return _finish_all(attempts)
+    begun = [{"job": claimed.id, "token": claimed.lease_token} for claimed, _ in attempts]
+    with history.recorder.call("finish", begun) as call:
+        stale = _finish_all(attempts)
+        for claimed, _ in attempts:
+            if claimed.id in stale:
+                call.fail(claimed.id, reason="stale")
+            else:
+                call.ok(claimed.id, state=State.SUCCEEDED)
+    return stale
+
+
+def _finish_all(attempts: Sequence[tuple[Claimed, Done]]) -> set[UUID]:
+    follow_ups = [[_prepared(claimed, follow_up) for follow_up in done.follow_ups] for claimed, done in attempts]
     values: dict[str, Any] = {
-        "id": claimed.id,
-        "token": claimed.lease_token,
-        "result": _as_json(done.result, "result"),
-        "files": _as_json([file.as_json() for file in done.files], "files"),
+        "ids": [claimed.id for claimed, _ in attempts],
+        "tokens": [claimed.lease_token for claimed, _ in attempts],
+        "results": [_as_json(done.result, "result") for _, done in attempts],
+        "files": [_as_json([file.as_json() for file in done.files], "files") for _, done in attempts],
     }
     # Where it is the only statement, it is the transaction.
-    is_alone = not (done.effects or follow_ups or claimed.callback_url)
+    is_alone = not any(done.effects or done.follow_ups or claimed.callback_url for claimed, done in attempts)
     with nullcontext() if is_alone else transaction.atomic(durable=True):
-        seconds = _fenced(sql.FINISH, values, claimed)
-        for effect in done.effects:
-            effect()
-        if follow_ups:
-            submission.insert(follow_ups, traceparent=claimed.traceparent, gated=False)
-        create_webhooks([_ended(claimed)])
-    _count_end(claimed, State.SUCCEEDED, seconds)
+        seconds = dict(prepared.fetch(sql.FINISH, values))
+        for (claimed, done), steps in zip(attempts, follow_ups, strict=True):
+            if claimed.id in seconds:
+                _carry_out(claimed, done, steps)
+    for claimed, _ in attempts:
+        if claimed.id in seconds:
+            _count_end(claimed, State.SUCCEEDED, seconds[claimed.id])
+    stale = {claimed.id for claimed, _ in attempts} - seconds.keys()
+    JOBS_STALE_FINISHES.inc(len(stale))
+    return stale
+
+
+def _carry_out(claimed: Claimed, done: Done, follow_ups: Sequence[NewJob]) -> None:
+    """What the transaction of a finish does beside the finish."""
+    for effect in done.effects:
+        effect()
+        _refuse_a_lost_transaction()
+    if follow_ups:
+        submission.insert(follow_ups, traceparent=claimed.traceparent, gated=False)
+    create_webhooks([_ended(claimed)])
+
+
+def _refuse_a_lost_transaction() -> None:
+    """After an error that an effect caught, COMMIT would roll back without a word, the others of a batch too."""
+    if connection.needs_rollback or connection.connection.info.transaction_status is TransactionStatus.INERROR:
+        raise RuntimeError("an effect caught an error of the database: let it out, or wrap its part in atomic()")
 
 
 def fail(claimed: Claimed, error: Exception) -> State:
     """Ends an attempt that failed: QUEUED for another one, or FAILED with a dead letter. Raises StaleLease."""
     reason = _final_reason(claimed, error)
+    if history.recorder is None:
+        return _fail(claimed, reason, error)
+    begun = {"job": claimed.id, "token": claimed.lease_token, "error": type(error).__name__}
+    with history.recorder.call("retry" if reason is None else "fail", [begun]) as call:
+        try:
+            state = _fail(claimed, reason, error)
+        except StaleLease:
+            call.fail(claimed.id, reason="stale")
+            raise
+        call.ok(claimed.id, state=state)
+    if reason is not None:
+        history.recorder.note("ok", "dead_letter", [{"job": claimed.id, "reason": reason}])
+    return state
+
+
+def _fail(claimed: Claimed, reason: Reason | None, error: Exception) -> State:
     if reason is None:
         _retry(claimed, error)
         return State.QUEUED
-    dead_letter(claimed, reason, error)
+    _dead_letter(claimed, reason, error)
     return State.FAILED
 
 
-def dead_letter(claimed: Claimed, reason: Reason, error: Exception) -> None:
-    """Fails the job for good. Raises StaleLease."""
+def _dead_letter(claimed: Claimed, reason: Reason, error: Exception) -> None:
     values = {"id": claimed.id, "token": claimed.lease_token, "reason": reason.value, **_described(error)}
     with transaction.atomic(durable=True) if claimed.callback_url else nullcontext():
         seconds = _fenced(sql.FAIL, values, claimed)
@@ -147,8 +208,12 @@ def _fenced(statement: str, values: dict[str, Any], claimed: Claimed) -> float:
     rows = prepared.fetch(statement, values)
     if not rows:
         JOBS_STALE_FINISHES.inc()
-        raise StaleLease(f"job {claimed.id}: token {claimed.lease_token} is no longer the lease")
+        raise _stale(claimed)
     return rows[0][0]  # type: ignore[no-any-return]
+
+
+def _stale(claimed: Claimed) -> StaleLease:
+    return StaleLease(f"job {claimed.id}: token {claimed.lease_token} is no longer the lease")
 
 
 def _described(error: Exception) -> dict[str, str]:

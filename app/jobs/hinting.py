@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection
 
+import history
 from dispatch import Hint, Priority, try_dispatch
 from jobs import sql
+from jobs.after_commit import after_commit
+from jobs.kinds import all_kinds
 from metrics.catalogue import JOBS_DISPATCHED, JOBS_STAGE_SECONDS
 
 type Via = Literal["commit", "sweep", "epoch", "replay"]
@@ -18,15 +20,35 @@ type Via = Literal["commit", "sweep", "epoch", "replay"]
 log = structlog.get_logger()
 
 
-def make_hint(job_id: UUID, gen: int, kind: str, pool: str, priority: int, request_hash: str, traceparent: str) -> Hint:
-    """A hint as of now."""
-    return Hint(job_id, gen, kind, pool, Priority(priority), request_hash, traceparent, time.time_ns() // 1_000_000)
+def make_hint(
+    job_id: UUID,
+    gen: int,
+    kind: str,
+    pool: str,
+    priority: int,
+    request_hash: str,
+    traceparent: str,
+    attempt: int,
+) -> Hint:
+    """A hint as of now. A job that was tried before (`attempt`) may have harmed its worker and shares no message."""
+    known = all_kinds().get(kind)
+    return Hint(
+        job_id,
+        gen,
+        kind,
+        pool,
+        Priority(priority),
+        request_hash,
+        traceparent,
+        time.time_ns() // 1_000_000,
+        batchable=attempt == 0 and known is not None and known.batchable,
+    )
 
 
 def send_after_commit(hints: Sequence[Hint], *, via: Via) -> None:
     """Sends when the transaction commits, never when it rolls back. A fault there never reaches the caller."""
     if hints:
-        transaction.on_commit(partial(_send_accepted, hints, via), robust=True)
+        after_commit(_send_accepted, hints, via)
 
 
 def _send_accepted(hints: Sequence[Hint], via: Via) -> None:
@@ -43,7 +65,11 @@ def _send_accepted(hints: Sequence[Hint], via: Via) -> None:
 
 def send(hints: Sequence[Hint], *, via: Via, budget_seconds: float | None = None) -> bool:
     """Whether Redis took all hints, within the budget (default DISPATCH_BUDGET_MS)."""
-    if not try_dispatch(hints, budget_seconds=budget_seconds):
+    taken = try_dispatch(hints, budget_seconds=budget_seconds)
+    if history.recorder is not None:
+        sent = ({"job": hint.job_id, "gen": hint.gen, "via": via} for hint in hints)
+        history.recorder.note("ok" if taken else "info", "dispatch", sent)
+    if not taken:
         return False
     JOBS_DISPATCHED.labels(via=via).inc(len(hints))
     return True

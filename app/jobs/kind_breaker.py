@@ -5,7 +5,7 @@ none succeeded, the kind's breaker opens, for all workers, in Postgres. From the
 
 - its waiting jobs are held back: they stay QUEUED, win no claim, take no room of the hint window and lose no attempt;
 - about once per second, and not before the last one has ended, one of them is tried as a probe; a probe that fails in
-  such a way gets its attempt back;
+  such a way gets its attempt back, and one whose hint waits in a long list stays the probe until it is claimed;
 - the first attempt that succeeds closes the breaker, and what was held is let go, RELEASE_PER_TICK jobs at a time.
 
 Other kinds flow on. What is RUNNING is left alone, and so is what fails for good: holding it back would help nobody.
@@ -67,7 +67,8 @@ class KindBreakers:
 
     def probes(self, epoch: str) -> list[Hint]:
         """Hints of the jobs whose turn it is to be tried."""
-        return [make_hint(*row) for row in _rows(sql.PROBE_KINDS, every=PROBE_SECONDS, epoch=epoch)]
+        values = {"every": PROBE_SECONDS, "repeat": DEFAULT_GRACE_SECONDS, "epoch": epoch}
+        return [make_hint(*row) for row in _rows(sql.PROBE_KINDS, **values)]
 
     def _judge(self) -> None:
         ends = _rows(sql.KIND_ENDS, events=_EVENTS, window=WINDOW_SECONDS)

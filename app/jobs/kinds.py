@@ -40,6 +40,7 @@ class Kind:
     backoff_seconds: float  #: upper bound of the first wait; doubles per attempt, full jitter
     backoff_cap_seconds: float
     internal: bool = False  #: made by Holdfast itself: to a submit it does not exist
+    batchable: bool = False  #: a run takes milliseconds, so that several may share a message, a claim and a finish
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of the params."""
@@ -58,15 +59,25 @@ def job_kind(
     backoff_seconds: float = 1.0,
     backoff_cap_seconds: float = 300.0,
     internal: bool = False,
+    batchable: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Registers the decorated handler. Raises ValueError that names what is wrong: a fault here stops the start."""
+    """Registers the decorated handler. Raises ValueError that names what is wrong: a fault here stops the start.
+
+    `batchable` is for work of a few milliseconds: where many such jobs wait, a worker claims several at once, runs them
+    one after the other and finishes them in one transaction. A job that kills its worker then costs the others of its
+    batch an attempt; whoever has lost one travels alone.
+    """
     _check(name, pool, max_attempts)
+    if batchable and max_attempts == 1:
+        raise ValueError(f"kind {name!r}: is batchable and has one attempt, which another job could cost it: allow 2")
 
     def register(handler: Handler) -> Handler:
         known = _kinds.get(name)
         if known and known.handler is not handler:
             raise ValueError(f"kind {name!r} is registered twice: rename one of them")
-        _kinds[name] = Kind(name, pool, params, handler, max_attempts, backoff_seconds, backoff_cap_seconds, internal)
+        _kinds[name] = Kind(
+            name, pool, params, handler, max_attempts, backoff_seconds, backoff_cap_seconds, internal, batchable
+        )
         return handler
 
     return register
@@ -130,6 +141,11 @@ def get_submittable_kind(name: str) -> Kind:
 def submittable_kinds() -> list[Kind]:
     """What a submit may name."""
     return [kind for kind in _kinds.values() if not kind.internal]
+
+
+def batchable_kinds() -> list[Kind]:
+    """Whose jobs may share a message."""
+    return [kind for kind in _kinds.values() if kind.batchable]
 
 
 def _unknown(name: str) -> UnknownKind:

@@ -41,7 +41,7 @@ class FaultyProbeParams(ProbeParams):
 _Params: Final[type[ProbeParams]] = FaultyProbeParams if settings.HOLDFAST.holdfast_faults else ProbeParams
 
 
-@job_kind("probe.fast", pool="fast", params=_Params)
+@job_kind("probe.fast", pool="fast", params=_Params, batchable=True)
 @job_kind("probe.io", pool="io", params=_Params)
 def wait(job: JobContext, params: ProbeParams) -> Done:
     """Sleeps, as a call to another machine does."""

@@ -43,7 +43,7 @@ def _other_connections() -> Iterator[None]:
     """Sets the thread's connections aside as they are, and afterwards gives back to the pool what was opened since."""
     aside = list(connections.all(initialized_only=True))
     for wrapper in aside:
-        connections[wrapper.alias] = connections.create_connection(wrapper.alias)
+        del connections[wrapper.alias]  # another one is made on its first use
     try:
         yield
     finally:

@@ -13,8 +13,10 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+import history
 from dispatch import Priority
 from jobs import sql, submission
+from jobs.after_commit import after_commit
 from jobs.clock import database_now
 from jobs.errors import DeadLetterNotFound, FieldProblem, InvalidRequest, NotReplayable
 from jobs.models import DeadLetter, Job, ReplayAudit
@@ -168,7 +170,7 @@ def _spread(plan: _Plan, rate: float, starts_at: datetime | None) -> list[dateti
     waiting = [letter_id for letter_id in plan.new if letter_id not in plan.met]
     starts = [max(now, starts_at or now) + timedelta(seconds=number / rate) for number in range(len(waiting))]
     for letter_id, start in zip(waiting, starts, strict=True):
-        plan.new[letter_id] = replace(plan.new[letter_id], not_before=start)
+        plan.new[letter_id] = plan.new[letter_id]._replace(not_before=start)
     return starts
 
 
@@ -186,7 +188,17 @@ def _carry_out(plan: _Plan, actor: str) -> list[Submitted]:
     values: dict[str, Any] = {"ids": list(plan.new), "job_ids": [item.job.id for item in submitted], "actor": actor}
     with connection.cursor() as cursor:
         cursor.execute(sql.MARK_REPLAYED, values)
+    if history.recorder is not None:
+        after_commit(_note, history.recorder, plan, submitted)
     return submitted
+
+
+def _note(recorder: history.Recorder, plan: _Plan, submitted: Sequence[Submitted]) -> None:
+    dead = {letter.id: letter.job_id for letter in plan.letters}
+    answers = zip(plan.new, submitted, strict=True)
+    events = [({"job": item.job.id, "of": dead[letter]}, item.created) for letter, item in answers]
+    recorder.note("ok", "replay", (event for event, is_new in events if is_new))
+    recorder.note("fail", "replay", ({**event, "reason": "joined"} for event, is_new in events if not is_new))
 
 
 def _audit(bulk: Bulk, caller: Caller, plan: _Plan, created: int) -> ReplayAudit:

@@ -9,9 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -56,8 +57,10 @@ class Origin:
     stands_for: str | None = None  #: of a replay: identity of the root; None = the job's own
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+_PLAIN: Final = Origin()
+
+
+class NewJob(NamedTuple):
     """A row about to be inserted."""
 
     id: UUID
@@ -70,7 +73,7 @@ class NewJob:
     callback_url: str
     priority: Priority
     not_before: datetime | None
-    origin: Origin = field(default_factory=Origin)
+    origin: Origin = _PLAIN
 
     @property
     def key(self) -> tuple[str, str]:
@@ -104,7 +107,7 @@ def prepare(request: JobRequest, *, owner: str, origin: Origin | None = None) ->
     if problems or params_problems:
         raise InvalidRequest([*problems, *params_problems])
     job_id = new_id()
-    origin = origin or Origin()
+    origin = origin or _PLAIN
     digest = _request_hash(owner, kind.name, request.farm_id, params_json, request.callback_url)
     return NewJob(
         id=job_id,
@@ -132,8 +135,14 @@ def request_hash(owner: str, kind: str, farm_id: str, params: Mapping[str, Any],
 
 def _request_hash(owner: str, kind: str, farm_id: str, params_json: str, callback_url: str) -> str:
     # The array's text from that of its parts: the params, the longest of them, are written once.
-    parts = (canonical(HASH_VERSION), canonical(owner), canonical(kind), canonical(farm_id), params_json)
-    return hashlib.sha256(f"[{','.join(parts)},{canonical(callback_url)}]".encode()).hexdigest()
+    before, after = _around_params(owner, kind, farm_id, callback_url)
+    return hashlib.sha256(f"{before}{params_json}{after}".encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _around_params(owner: str, kind: str, farm_id: str, callback_url: str) -> tuple[str, str]:
+    """The hashed text before and after the params: in a bulk mostly the same."""
+    return f"{canonical([HASH_VERSION, owner, kind, farm_id])[:-1]},", f",{canonical(callback_url)}]"
 
 
 def digest(value: object) -> str:

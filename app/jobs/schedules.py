@@ -1,6 +1,6 @@
 """Jobs by the clock. A tick becomes one job, identity `tick:<schedule>:<tick>`, with any number of sweepers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -9,13 +9,16 @@ import structlog
 from cronsim import CronSim, CronSimError
 from django.db import DatabaseError, InterfaceError, transaction
 
+import history
 from dispatch import Priority
 from jobs import submission
+from jobs.after_commit import after_commit
 from jobs.clock import database_now
 from jobs.errors import FieldProblem, InvalidRequest
 from jobs.models import Schedule
 from jobs.requests import JobRequest, NewJob, Origin, prepare
 from jobs.states import MissedTicks
+from jobs.submission import Submitted
 
 #: Seconds; a tick that is later than this was missed, and the schedule's policy decides.
 MISSED_AFTER_SECONDS: Final = 60
@@ -37,7 +40,8 @@ def schedule(
     priority: str = "normal",
     missed: MissedTicks = MissedTicks.LATEST,
 ) -> Schedule:
-    """Makes or changes the schedule `name`. Its next tick lies ahead of now. Raises InvalidRequest."""
+    """Makes or changes the schedule `name`. Its next tick lies ahead of now; with cron and tz as they were, what is due
+    or was missed still fires: it may be called at every start. Raises InvalidRequest."""
     prepare(JobRequest(kind, params, farm_id, priority), owner=owner)
     values = {
         "owner": owner,
@@ -51,7 +55,10 @@ def schedule(
         "next_tick_at": next_tick(cron, tz, database_now()),
         "last_error": "",
     }
-    return Schedule.objects.update_or_create(name=name, defaults=values)[0]
+    with transaction.atomic():
+        if known := Schedule.objects.select_for_update().filter(name=name, cron=cron, tz=tz).first():
+            values["next_tick_at"] = known.next_tick_at
+        return Schedule.objects.update_or_create(name=name, defaults=values)[0]
 
 
 def next_tick(cron: str, tz: str, after: datetime) -> datetime:
@@ -101,12 +108,21 @@ def fire_due() -> int:
 def _fire(due: Schedule, now: datetime) -> int:
     ticks = list(_ticks(due, now))
     jobs = [_tick_job(due, tick) for tick in _chosen(due, ticks, now)]
-    created = sum(item.created for item in submission.insert(jobs, gated=False)) if jobs else 0
+    submitted = submission.insert(jobs, gated=False) if jobs else []
+    if history.recorder is not None:
+        after_commit(_note, history.recorder, jobs, submitted)
     due.last_tick_at = ticks[-1]
     due.next_tick_at = next_tick(due.cron, due.tz, ticks[-1])
     due.last_error = ""
     due.save(update_fields=["last_tick_at", "next_tick_at", "last_error"])
-    return created
+    return sum(item.created for item in submitted)
+
+
+def _note(recorder: history.Recorder, jobs: Sequence[NewJob], submitted: Sequence[Submitted]) -> None:
+    for job, item in zip(jobs, submitted, strict=True):
+        _, name, tick = job.identity.split(":", 2)
+        event = {"job": item.job.id, "schedule": name, "tick": tick}
+        recorder.note("ok" if item.created else "fail", "tick", [event])
 
 
 def _ticks(due: Schedule, now: datetime) -> Iterator[datetime]:

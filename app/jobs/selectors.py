@@ -12,6 +12,7 @@ from django.db.models import Model, QuerySet
 from dispatch import POOLS
 from jobs import sql
 from jobs.errors import DeadLetterNotFound, FieldProblem, InvalidRequest, JobNotFound
+from jobs.kinds import batchable_kinds
 from jobs.models import DeadLetter, Job, JobEvent
 from jobs.states import Reason, State
 
@@ -113,13 +114,17 @@ def list_dead_letters(
     return _page(matching(wanted, owner=owner, see_all=see_all), cursor, limit)
 
 
-def dispatchable(job_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the jobs that a worker could claim now: open, past not_before, under no live lease. One SELECT."""
+def dispatchable(job_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Those of the jobs that a worker could claim now: open, past not_before, under no live lease. One SELECT.
+
+    The value says whether the job may share a Celery message with others.
+    """
     if not job_ids:
-        return set()
+        return {}
+    values: dict[str, Any] = {"ids": list(job_ids), "batchable": [kind.name for kind in batchable_kinds()]}
     with connection.cursor() as cursor:
-        cursor.execute(sql.DISPATCHABLE, {"ids": list(job_ids)})
-        return {row[0] for row in cursor.fetchall()}
+        cursor.execute(sql.DISPATCHABLE, values)
+        return dict(cursor.fetchall())
 
 
 def _theirs[M: Model](rows: QuerySet[M], *, owner: str, see_all: bool) -> QuerySet[M]:

@@ -5,15 +5,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 
+import history
 from dispatch import Hint
 from jobs import admission, idempotency, prepared, sql
+from jobs.after_commit import after_commit
 from jobs.errors import FieldProblem, IdempotencyConflict, InvalidRequest, JobsError
 from jobs.hinting import Via, make_hint, send_after_commit
 from jobs.kinds import all_kinds
@@ -29,8 +31,7 @@ BULK_LIMIT: Final = 1000
 _INSERT_ROUNDS: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class JobHead:
+class JobHead(NamedTuple):
     """What a submit knows of a job without reading its row again."""
 
     id: UUID
@@ -40,8 +41,7 @@ class JobHead:
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(NamedTuple):
     """`created` False = there was an equal request already; `replayed` = the Idempotency-Key had its answer."""
 
     job: JobHead
@@ -127,18 +127,38 @@ def insert(new: Sequence[NewJob], *, traceparent: str = "", gated: bool = True, 
     # One order for everybody: two bulks that meet each other's rows wait, but never in a circle.
     unique = sorted(first.values(), key=lambda job: job.key)
     rooms = _rooms(unique, gated=gated)
+    call = None
+    if history.recorder is not None:
+        call = history.recorder.call("accept", [{"job": job.id, "hash": job.key[0]} for job in unique])
     found: dict[tuple[str, str], Submitted] = {}
     for form in sql.IdentityForm:
         if jobs := [job for job in unique if sql.IdentityForm.of(job.identity) is form]:
             found |= _insert_form(form, jobs, rooms, traceparent, via)
-    return [_answer(job, found[job.key]) for job in new]
+    answers = [_answer(job, found[job.key]) for job in new]
+    after_commit(_count, new, answers)
+    if call is not None:
+        after_commit(_note, call, unique, found)
+    return answers
+
+
+def _note(call: history.Call, jobs: Sequence[NewJob], found: Mapping[tuple[str, str], Submitted]) -> None:
+    for job in jobs:
+        if found[job.key].created:
+            call.ok(job.id)
+        else:
+            call.fail(job.id, reason="joined", stands=found[job.key].job.id)
 
 
 def _answer(job: NewJob, found: Submitted) -> Submitted:
     """The first item of its identity created the job; equal items of the same bulk are duplicates of it."""
     created = found.created and found.job.id == job.id
-    JOBS_ACCEPTED.labels(kind=job.kind.name, outcome="created" if created else "deduplicated").inc()
     return found if created == found.created else Submitted(found.job, created=False)
+
+
+def _count(new: Sequence[NewJob], answers: Sequence[Submitted]) -> None:
+    outcomes = Counter((job.kind.name, answer.created) for job, answer in zip(new, answers, strict=True))
+    for (kind, created), count in outcomes.items():
+        JOBS_ACCEPTED.labels(kind=kind, outcome="created" if created else "deduplicated").inc(count)
 
 
 def _rooms(jobs: Sequence[NewJob], *, gated: bool) -> dict[str, admission.Room]:
@@ -156,37 +176,33 @@ def _insert_form(
     found: dict[tuple[str, str], Submitted] = {}
     waiting = list(jobs)
     for _ in range(_INSERT_ROUNDS):
-        rows = {row.asked: row for row in _execute(form, _columns(waiting, rooms, traceparent))}
-        found |= {job.key: rows[job.id].submitted() for job in waiting if rows[job.id].id}
-        send_after_commit([row.hint() for row in rows.values() if row.created and row.dispatch_gen], via=via)
-        waiting = [job for job in waiting if not rows[job.id].id]
+        rows = sorted(_execute(form, _columns(waiting, rooms, traceparent)))
+        found |= {waiting[row.place].key: _submitted(waiting[row.place], row) for row in rows if row.state}
+        hinted = [(waiting[row.place], row.dispatch_gen) for row in rows if row.dispatch_gen]
+        send_after_commit([_hint(job, gen, traceparent) for job, gen in hinted], via=via)
+        waiting = [waiting[row.place] for row in rows if not row.state]
         if not waiting:
             return found
     raise RuntimeError(f"{len(waiting)} jobs met rows that this transaction cannot see: use READ COMMITTED")
 
 
 class _Row(NamedTuple):
-    """One answer of sql.SUBMIT. `id` None = the row that stood in the way is gone again."""
+    """One answer of sql.SUBMIT. `met` None = created, or, with no state, what stood in the way is gone again."""
 
-    asked: UUID
-    id: UUID | None
-    created: bool
+    place: int  #: in what was asked, from 0
+    met: UUID | None
     state: str
-    request_hash: str
-    kind: str
-    pool: str
-    priority: int
     dispatch_gen: int
-    traceparent: str
 
-    def submitted(self) -> Submitted:
-        assert self.id is not None
-        return Submitted(JobHead(self.id, self.state, self.request_hash, self.kind, self.pool), self.created)
 
-    def hint(self) -> Hint:
-        return make_hint(
-            self.asked, self.dispatch_gen, self.kind, self.pool, self.priority, self.request_hash, self.traceparent
-        )
+def _submitted(job: NewJob, row: _Row) -> Submitted:
+    head = JobHead(row.met or job.id, row.state, job.request_hash, job.kind.name, job.kind.pool)
+    return Submitted(head, created=row.met is None)
+
+
+def _hint(job: NewJob, gen: int, traceparent: str) -> Hint:
+    kind = job.kind
+    return make_hint(job.id, gen, kind.name, kind.pool, job.priority, job.request_hash, traceparent, attempt=0)
 
 
 def _execute(form: sql.IdentityForm, columns: Mapping[str, Any]) -> list[_Row]:
@@ -199,8 +215,9 @@ def _columns(jobs: Sequence[NewJob], rooms: Mapping[str, admission.Room], tracep
     for job in jobs:
         hint.append(left[job.kind.pool] > 0)
         left[job.kind.pool] -= 1
-    return {
-        "ids": [job.id for job in jobs],
+    ids = [job.id.hex for job in jobs]
+    columns: dict[str, Sequence[object]] = {
+        "ids": ids,
         "owners": [job.owner for job in jobs],
         "identities": [job.identity for job in jobs],
         "hashes": [job.request_hash for job in jobs],
@@ -212,12 +229,14 @@ def _columns(jobs: Sequence[NewJob], rooms: Mapping[str, admission.Room], tracep
         "priorities": [int(job.priority) for job in jobs],
         "not_before": [job.not_before for job in jobs],
         "max_attempts": [job.kind.max_attempts for job in jobs],
-        "roots": [job.origin.root_id or job.id for job in jobs],
+        "roots": [job.origin.root_id or own for job, own in zip(jobs, ids, strict=True)],
         "parents": [job.origin.parent_id for job in jobs],
         "replays": [job.origin.replay_of_id for job in jobs],
         "stand_for": [job.origin.stands_for for job in jobs],
         "hint": hint,
         "grace": [rooms[job.kind.pool].grace_seconds for job in jobs],
+    }
+    return {name: prepared.array(values) for name, values in columns.items()} | {
         "epoch": next(iter(rooms.values())).epoch,
         "traceparent": traceparent,
         "hash_version": HASH_VERSION,

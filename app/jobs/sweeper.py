@@ -15,13 +15,16 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
+import history
 from dispatch import POOLS, Hint, Pool, Priority, breaker_is_open, ready_depth
+from dispatch.messages import MOST_JOBS
 from jobs import announcing, schedules, sql
 from jobs.admission import DEFAULT_GRACE_SECONDS
 from jobs.epochs import EpochWatch
 from jobs.finish import known_kind
 from jobs.hinting import Via, make_due, make_hint, send
 from jobs.kind_breaker import HOLD_SECONDS, KindBreakers
+from jobs.kinds import batchable_kinds
 from jobs.states import Reason, State
 from jobs.webhooks.creation import Ended, create_webhooks
 from metrics.catalogue import JOBS_DEAD_LETTERED, JOBS_FINISHED
@@ -39,6 +42,9 @@ TRICKLE_PER_SECOND: Final = 10
 LOWEST_SHARE: Final = 0.1
 #: A tick that comes this many times its interval late was a gap: workers may have been unable to renew, too.
 GAP_FACTOR: Final = 3.0
+#: Seconds. However slow a pool is, a first hint that is lost is repeated after this: what still stands in Redis is not
+#: repeated (see `_are_still_queued`), so a longer grace would save nothing and cost the lost ones minutes.
+LONGEST_FIRST_GRACE_SECONDS: Final = 30
 #: Seconds between two looks at how long hints take to be claimed.
 GRACE_EVERY_SECONDS: Final = 10.0
 #: Share of the time that counting open jobs may take.
@@ -99,14 +105,15 @@ class Sweeper:
         """One round over all pools."""
         started = time.monotonic()
         elapsed = self._notice_gap(started)
-        tick = Tick(breaker_open=breaker_is_open())
-        tick.new_epoch = self.epochs.watch(self.grace)
+        tick = Tick(new_epoch=self.epochs.watch(self.grace))
         tick.fired = schedules.fire_due()
         self._measure_grace(started)
         self._held = self._breakers.watch()
         looks = _look()
         for look in looks:
             self._fail_lost(look, tick)
+        # As late as can be: it may have closed meanwhile, and whoever waits for Redis waits for this feed.
+        tick.breaker_open = breaker_is_open()
         if tick.breaker_open:
             tick.behind |= {look.pool.name for look in looks if look.due}
         else:
@@ -142,6 +149,10 @@ class Sweeper:
             cursor.execute(sql.FAIL_LOST, {"pool": look.pool.name, "limit": BATCH})
             rows = cursor.fetchall()
             create_webhooks(Ended(*rest) for _, *rest in rows)
+        if rows and history.recorder is not None:
+            lost = [{"job": job_id, "reason": Reason.WORKER_LOST} for _, job_id, *_ in rows]
+            history.recorder.note("ok", "fail", ({**event, "state": State.FAILED} for event in lost))
+            history.recorder.note("ok", "dead_letter", lost)
         kinds = [known_kind(row[0]) for row in rows]
         for kind in kinds:
             JOBS_FINISHED.labels(kind=kind, state=State.FAILED.value).inc()
@@ -157,6 +168,7 @@ class Sweeper:
 
     def _feed(self, look: PoolLook, tick: Tick, elapsed: float, deadline: float) -> None:
         """Hints expired leases first, then due rows into the room that is left."""
+        self._look_for_lost_hints(look)
         if look.has_expired_lease and self._trusts_leases(look.pool):
             self._publish(self._take(sql.TAKE_EXPIRED, look.pool, BATCH)[1], tick)
         if not look.due:
@@ -180,8 +192,7 @@ class Sweeper:
         """Hints that this tick may send for the pool."""
         window = settings.HOLDFAST.dispatch_window
         room = max(0, window - look.hinted)
-        with paused():
-            ready = self._ready[look.pool.name] = ready_depth(look.pool.name)
+        ready = self._ready[look.pool.name]
         if ready is None:
             return room  # the publish will tell
         if ready <= 2 * window:
@@ -193,10 +204,25 @@ class Sweeper:
         """Whether Redis, or a worker that is about to claim, holds a message for each unclaimed hint.
 
         Then none is lost as far as can be seen, and all of them again would only double the backlog: repetitions come
-        at a trickle. What is lost all the same is found by it, or in full once the lists are short or empty.
+        at a trickle. What is lost all the same is found by it, or in full once the lists are short or empty. How many
+        jobs a message names is not seen: where kinds are batchable it counts for the most it may.
         """
-        ready, in_hand = self._ready[look.pool.name] or 0, 2 * look.pool.concurrency
+        jobs = MOST_JOBS if any(kind.pool == look.pool.name for kind in batchable_kinds()) else 1
+        ready, in_hand = jobs * (self._ready[look.pool.name] or 0), 2 * jobs * look.pool.concurrency
         return ready > 0 and look.unclaimed - in_hand <= ready and not self.epochs.is_catching_up
+
+    def _look_for_lost_hints(self, look: PoolLook) -> None:
+        self._ready[look.pool.name] = ready = _ready(look)
+        if ready == 0 and (look.unclaimed or look.has_expired_lease):
+            self._make_lost_due(look.pool)
+
+    def _make_lost_due(self, pool: Pool) -> None:
+        """Nothing waits in Redis, so a hint that nobody claimed for a while is lost, whatever its grace was.
+
+        Graces are long after a backlog; without this a hint that was lost in it would be missed when it is worked off.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(sql.LOST_DUE, {"pool": pool.name, "grace": DEFAULT_GRACE_SECONDS, "limit": BATCH})
 
     def _allowance(self, trickle: dict[str, float], pool: Pool, elapsed: float) -> int:
         """Hints that a trickle lets through in this tick."""
@@ -283,7 +309,7 @@ class Sweeper:
         self._count_at = ended + (ended - started) / COUNT_SHARE
 
     def _measure_grace(self, now: float) -> None:
-        """Grace = max(5 s, 3 * p99 from hint to claim), so that a busy pool is not hinted twice for being busy."""
+        """First grace = 3 * p99 from hint to claim of the last minute's claims, within 5 s and 30 s."""
         if now < self._grace_at:
             return
         self._grace_at = now + GRACE_EVERY_SECONDS
@@ -292,7 +318,15 @@ class Sweeper:
             slowest = dict(cursor.fetchall())
         for name in self.grace:
             wanted = math.ceil(3 * slowest.get(name, 0.0))
-            self.grace[name] = min(sql.GRACE_CAP_SECONDS, max(DEFAULT_GRACE_SECONDS, wanted))
+            self.grace[name] = min(LONGEST_FIRST_GRACE_SECONDS, max(DEFAULT_GRACE_SECONDS, wanted))
+
+
+def _ready(look: PoolLook) -> int | None:
+    """Hints that wait in Redis for the pool's consumers; None when Redis does not say, or nothing depends on it."""
+    if not (look.due or look.unclaimed or look.has_expired_lease):
+        return None
+    with paused():
+        return ready_depth(look.pool.name)
 
 
 def _look() -> list[PoolLook]:

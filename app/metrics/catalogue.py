@@ -195,9 +195,9 @@ JOBS_HELD = truth(
 DEAD_LETTERS = truth("jobs_dead_letters", "Dead letters that nobody replayed.", unit="jobs")
 INVARIANT_VIOLATIONS = truth(
     "jobs_invariant_violations",
-    "Rows that break an invariant; anything but 0 is a bug.",
-    unit="rows",
-    invariant=Open("names in exporter.invariants"),
+    "Jobs that break an invariant, counted up to 1000; anything but 0 is a bug.",
+    unit="jobs",
+    invariant=Open("names in exporter/invariants.sql"),
 )
 QUEUE_DEPTH = truth(
     "jobs_queue_depth", "Hints ready in Redis.", unit="hints", pool=POOL, priority=("high", "normal", "low")

@@ -16,7 +16,14 @@ from postgres_deadline import read_only
 from postgres_deadline.breaker import Breaker, breaker
 from postgres_deadline.budget import DEFAULT_WAIT_SECONDS, deadline, extend, paused, remaining, unbounded
 from postgres_deadline.connection import DeadlineConnection
-from postgres_deadline.errors import DeadlineExpired, PostgresDeadlineError, is_busy, is_outage, is_transient
+from postgres_deadline.errors import (
+    DeadlineExpired,
+    PostgresDeadlineError,
+    is_busy,
+    is_outage,
+    is_stale_plan,
+    is_transient,
+)
 from postgres_deadline.pool import options
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "extend",
     "is_busy",
     "is_outage",
+    "is_stale_plan",
     "is_transient",
     "options",
     "paused",

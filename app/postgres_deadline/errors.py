@@ -14,6 +14,8 @@ _TRANSIENT_STATES: Final = ("40001", "40P01", "55P03", "57014")
 #: breaker itself, from the pool's thread that tries to connect.
 _BUSY: Final = (PoolTimeout, TooManyRequests)
 
+_CLIENT_ERRORS: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
 
 class PostgresDeadlineError(psycopg.OperationalError):
     """Root of this package's errors."""
@@ -29,11 +31,16 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether `error` is a conflict, a timeout inside a Postgres that serves, or a busy pool: repeat, don't report."""
-    return any(
+    """Whether `error` is a conflict, a timeout inside a Postgres that serves, a busy pool or a stale plan: repeat."""
+    return is_stale_plan(error) or any(
         isinstance(cause, _BUSY) or (cause.sqlstate or "").startswith(_TRANSIENT_STATES)
         for cause in _psycopg_errors(error)
     )
+
+
+def is_stale_plan(error: BaseException) -> bool:
+    """Whether `error` says that a table has changed since a statement on it was prepared: it did nothing."""
+    return any(cause.diag.source_function == "RevalidateCachedQuery" for cause in _psycopg_errors(error))
 
 
 def is_busy(error: BaseException) -> bool:
@@ -44,8 +51,9 @@ def is_busy(error: BaseException) -> bool:
 def _is_outage(error: psycopg.Error) -> bool:
     if error.sqlstate:
         return error.sqlstate.startswith(_OUTAGE_STATES)
-    # Without SQLSTATE the message is the client's own: refused, reset, closed, deadline.
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(error, _BUSY)
+    # Without SQLSTATE the message is the client's own: refused, reset, closed, deadline; and "2 results" of a
+    # COMMIT that the last word of the server and the end of the connection answered.
+    return isinstance(error, _CLIENT_ERRORS) and not isinstance(error, _BUSY)
 
 
 def _psycopg_errors(error: BaseException) -> Iterator[psycopg.Error]:

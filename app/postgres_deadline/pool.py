@@ -53,7 +53,8 @@ def options(*, pool_size: int) -> dict[str, Any]:
         # timezone: Django would set it with a round trip per connection, in a pool thread.
         # client_connection_check_interval: the server drops a statement whose client has hung up, after 1 s.
         # enable_seqscan: the plan of a prepared statement is made while its table is small and outlives its growth.
-        "options": "-c timezone=UTC -c client_connection_check_interval=1000 -c enable_seqscan=off",
+        # jit: where nothing but a sequential scan will do, its forbidding price would have every such plan compiled.
+        "options": "-c timezone=UTC -c client_connection_check_interval=1000 -c enable_seqscan=off -c jit=off",
         # psycopg's own cursors prepare each statement at its first use, see jobs.prepared. Django's never do.
         "prepare_threshold": 0,
         "pool": {

@@ -40,6 +40,9 @@ _OURS: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_enable_prefetch_count_reduction": False,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # Seconds. On a full machine a child may take longer than the default of 4 to start: it would be killed, and each of
+    # its successors too, while the pool looks free.
+    "worker_proc_alive_timeout": 60.0,
     # Results and events live in Postgres; Celery's events cost 45 % of the drain rate.
     "task_ignore_result": True,
     "task_store_errors_even_if_ignored": False,

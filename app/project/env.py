@@ -65,6 +65,9 @@ class Environment(BaseSettings):
     )
     holdfast_api_key: SecretStr | None = Field(None, description="first API key, hf_<id>_<secret>; migrate")
     holdfast_faults: bool = Field(False, description="1 lets probe kinds crash on request, tests only; workers")
+    holdfast_history: bool = Field(
+        False, description="1 writes down what each process does, for make history; web, workers, bridge, sweeper"
+    )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="all")
     log_format: LogFormat = Field(LogFormat.JSON, description="json or console; all")
 
@@ -129,6 +132,9 @@ class Environment(BaseSettings):
     files_dir: Path = Field(Path("/var/lib/holdfast/files"), description="directory of stored files; web, workers")
     scratch_dir: Path = Field(
         Path("/var/lib/holdfast/scratch"), description="directory on disk for uploads and rasters; web, workers"
+    )
+    history_dir: Path = Field(
+        Path("/var/lib/holdfast/history"), description="directory of what HOLDFAST_HISTORY writes; web, loops, workers"
     )
     static_dir: Path = Field(Path("/app/static"), description="directory of collected static files; web")
     heartbeat_file: Path = Field(Path("/run/holdfast/heartbeat"), description="touched by each loop; health checks")

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import resolve
 
 import postgres_deadline
 from jobs.api.problems import CONTENT_TYPE, Problem, too_large, unavailable
@@ -23,6 +24,7 @@ type View = Callable[[WSGIRequest], HttpResponseBase]
 log = structlog.get_logger(__name__)
 
 _API: Final = "/api/"
+_OPERATIONS: Final = "/api/v1/"
 _STATIC: Final = "/static/"
 #: Paths that must answer, or may wait, without Postgres; /readyz has a deadline of its own.
 _WITHOUT_POSTGRES: Final = ("/livez", "/readyz", "/metrics", "/api/docs", "/api/openapi.json", _STATIC)
@@ -59,6 +61,23 @@ def security_headers(get_response: View) -> View:
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         if request.path.startswith((_API, ADMIN)):
             response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return middleware
+
+
+def api_directly(get_response: View) -> View:
+    """Below /api/v1/ nothing that comes after: static files, sessions, CSRF and messages are for pages."""
+
+    def middleware(request: WSGIRequest) -> HttpResponseBase:
+        if not request.path_info.startswith(_OPERATIONS):
+            return get_response(request)
+        request.get_host()  # raises DisallowedHost
+        match = request.resolver_match = resolve(request.path_info)
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        if isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
 
     return middleware

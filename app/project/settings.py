@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import history
 import postgres_deadline
 from project import env, logs
 
@@ -14,6 +15,8 @@ REDIS_TOPOLOGY = HOLDFAST.topology()
 
 logs.configure(level=HOLDFAST.log_level, log_format=HOLDFAST.log_format)
 LOGGING_CONFIG = None  # project.logs owns logging; Django's defaults would add a second handler
+if HOLDFAST.holdfast_history:
+    history.start(HOLDFAST.history_dir)
 
 # -- Django ---------------------------------------------------------------------------------------------------------
 SECRET_KEY = HOLDFAST.django_secret_key.get_secret_value()
@@ -48,6 +51,7 @@ MIDDLEWARE = [
     "project.middleware.request_deadline",
     "project.middleware.security_headers",
     "django.middleware.security.SecurityMiddleware",
+    "project.middleware.api_directly",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import Any, Final
 
 import redis
@@ -156,6 +156,7 @@ class Watcher:
                 _log.warning(
                     "Redis primary %s moved to %s:%d: %d connections follow", self._name, *seen.address, closed
                 )
+                _count_move()
         elif self._former is not None:
             # Connected late, on the word of a Sentinel that lagged.
             self._shut_down(lambda address: address == self._former)
@@ -219,6 +220,8 @@ class Watcher:
 
 _watchers: dict[tuple[str, frozenset[Address]], Watcher] = {}
 _lock = Lock()
+_moves = 0
+_moved = Condition()
 
 
 def follow(connection: Any) -> None:  # noqa: ANN401 - a redis.sentinel.SentinelManagedConnection that has connected
@@ -231,6 +234,27 @@ def follow(connection: Any) -> None:  # noqa: ANN401 - a redis.sentinel.Sentinel
         if watcher is None:
             watcher = _watchers[key] = Watcher(clients, pool.service_name)
     watcher.add(connection)
+
+
+def moves() -> int:
+    """How often a primary has moved since this process began."""
+    return _moves
+
+
+def await_move(*, since: int, seconds: float) -> bool:
+    """Waits until `moves()` is no longer `since`, at most so long; whether it is not.
+
+    For who has failed and is about to try again: a pause that ends with the outage may be long and makes nobody late.
+    """
+    with _moved:
+        return _moved.wait_for(lambda: _moves != since, seconds)
+
+
+def _count_move() -> None:
+    global _moves
+    with _moved:
+        _moves += 1
+        _moved.notify_all()
 
 
 def current() -> list[Watcher]:
@@ -257,8 +281,8 @@ def _text(value: bytes | str) -> str:
 
 
 def _renew_after_fork() -> None:
-    global _lock
-    _lock = Lock()
+    global _lock, _moved
+    _lock, _moved = Lock(), Condition()
     _watchers.clear()
 
 

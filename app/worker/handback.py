@@ -56,7 +56,7 @@ def hand_back(*, instance: str, pool: Pool) -> None:
         # Its attempt has failed and must count: handed back, a job that hangs would hang worker after worker.
         del running[job]
     if pool.shape is Shape.PREFORK:
-        for request in running.values():
+        for request in {id(request): request for request in running.values()}.values():
             # A child that lived on would only be refused at its fence.
             with suppress(ProcessLookupError, TypeError):
                 os.kill(request.worker_pid, signal.SIGKILL)

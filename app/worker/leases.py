@@ -4,7 +4,7 @@ One thread per worker process: in the parent of a prefork pool (a child's thread
 the process itself of a thread pool. One statement per beat, whatever the number of attempts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Event, Thread
 from typing import Final
 from uuid import UUID
@@ -32,8 +32,9 @@ MOST_LEAKED: Final = 2
 class LeaseKeeper:
     """Renews every quarter of the pool's lease.
 
-    `on_lost` gets attempts to stop, `on_change` whether renewing works; `on_leaked` is called once when too many slots
-    of a thread pool hang. A leaked attempt is not renewed: its lease runs out and the attempt counts.
+    `on_lost` gets attempts to stop (of a batch none, while one of its jobs still holds its lease), `on_change` whether
+    renewing works; `on_leaked` is called once when too many slots of a thread pool hang. A leaked attempt is not
+    renewed: its lease runs out and the attempt counts.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class LeaseKeeper:
         *,
         instance: str,
         pool: Pool,
-        on_lost: Callable[[UUID, Request], None],
+        on_lost: Callable[[Collection[UUID], Request], None],
         on_change: Callable[[bool], None],
         on_leaked: Callable[[], None],
     ) -> None:
@@ -55,6 +56,11 @@ class LeaseKeeper:
         self._is_leaving = False
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="lease-keeper", daemon=True)
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether Postgres took the last renewal: a worker whose leases would run out takes no jobs."""
+        return self._can_renew
 
     def start(self) -> None:
         self._thread.start()
@@ -75,7 +81,7 @@ class LeaseKeeper:
         finally:
             connections.close_all()
         self._set_can_renew(value=True)
-        lost = {job: owned for job, owned in self._owned.items() if running.get(job) is owned and job not in kept}
+        lost = self._lost(running, kept)
         self._owned = {job: running[job] for job in kept}
         if lost:
             self._stop_lost(lost)
@@ -101,12 +107,21 @@ class LeaseKeeper:
         with postgres_deadline.read_only.lifted(), postgres_deadline.deadline(self._pool.heartbeat_seconds):
             return heartbeat.renew(self._instance, list(running))
 
-    def _stop_lost(self, lost: Mapping[UUID, Request]) -> None:
+    def _lost(self, running: Mapping[UUID, Request], kept: Collection[UUID]) -> list[tuple[list[UUID], Request]]:
+        """Requests that held leases and hold none, with their jobs. Those of a batch end one by one."""
+        alive = {id(running[job]) for job in kept}
+        lost: dict[int, tuple[list[UUID], Request]] = {}
+        for job, owned in self._owned.items():
+            if running.get(job) is owned and id(owned) not in alive:
+                lost.setdefault(id(owned), ([], owned))[0].append(job)
+        return list(lost.values())
+
+    def _stop_lost(self, lost: Sequence[tuple[list[UUID], Request]]) -> None:
         self._stopping.wait(CONFIRM_SECONDS)
-        for job, request in lost.items():
+        for jobs, request in lost:
             if activity.is_running(request):
-                _log.warning("attempt lost its lease and is stopped", job_id=str(job))
-                self._on_lost(job, request)
+                _log.warning("attempt lost its lease and is stopped", job_ids=[str(job) for job in jobs])
+                self._on_lost(jobs, request)
 
     def _set_can_renew(self, *, value: bool) -> None:
         if value != self._can_renew:

@@ -1,12 +1,12 @@
-"""`make bench [ROUNDS=5] [ONLY=queue,accept,growth,stack]`: `python3 -m scripts.bench`.
+"""`make bench [ROUNDS=5] [ONLY=queue,submit,accept,growth,watcher,stack]`: `python3 -m scripts.bench`.
 
-Servers and contenders run in the test image, on loopback, with their data on a volume of this host's disk: a commit
-waits for a real fsync. Nothing is pinned: load and servers share all cores, for every contender alike.
+Without ONLY: queue, submit and accept. `stack` measures the running stack; for the others servers and contenders run in
+the test image, on loopback, with their data on a volume of this host's disk: a commit waits for a real fsync. Nothing
+is pinned: load and servers share all cores, for every contender alike.
 """
 
-import json
+import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ _DISK: Final = "/bench"
 
 def main() -> int:
     """Measure, print the tables, append the records to .state/bench.jsonl."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         rounds = _rounds(os.environ.get("ROUNDS") or "5")
         facts = machine.facts(ROOT)
@@ -62,15 +63,8 @@ def _in_test_image(rounds: int, only: list[str]) -> list[Record]:
     image = ImageStore(deployment.load(ROOT), Toolbox(ROOT / ".tools")).ensure_tests()
     command = ["python", "-m", "tests.bench", "--disk", _DISK, "--rounds", str(rounds)]
     command += [word for part in only for word in ("--only", part)]
-    argv = test_container.argv(ROOT, image, command, name=f"holdfast-bench-{os.getpid()}", disk=_DISK)
-    records: list[Record] = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            records.append(json.loads(line))
-    if running.returncode != 0 or not records:
-        raise StackError(f"The bench ended with status {running.returncode}.", fix="read its output above")
-    return records
+    name = f"holdfast-bench-{os.getpid()}"
+    return list(test_container.records(ROOT, image, command, name=name, disk=_DISK))
 
 
 def _durability(servers: Record) -> str:

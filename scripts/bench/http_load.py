@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import count
-from math import ceil
 from typing import Any, Final
+
+from scripts.drills.load import percentile
 
 #: Seconds that one request may take.
 _ANSWER_SECONDS: Final = 30.0
@@ -119,11 +120,6 @@ class Run:
 
     def _job(self, name: str) -> dict[str, Any]:
         return {"kind": "probe.fast", "farm_id": "bench", "params": {"tag": f"{self._plan.tag}-{name}"}}
-
-
-def percentile(ordered: list[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed; 0 for none."""
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def main() -> None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from scripts.bench.results import Figure, Record, ratio, select
+from scripts.bench.results import Figure, Record, mean_with_interval, ratio, select
 
 #: Shape -> (unit, baseline contender).
 RATES = {
     "enqueue": ("jobs/s", "bare celery"),
     "dispatch": ("messages/s", "bare celery"),
     "dispatch by 1000": ("messages/s", "bare celery"),
-    "submit_bulk": ("rows/s", ""),
+    "submit_bulk": ("rows/s", "bare copy"),
     "drain": ("jobs/s", "bare celery"),
     "drain of nothing": ("jobs/s", "bare celery"),
     "accept": ("requests/s", "bare view"),
@@ -18,13 +18,18 @@ RATES = {
 ON_STACK = "on the stack"
 COSTS = ("jobs_per_cpu_second", "statements_per_job", "commits_per_job", "wal_bytes_per_job", "memory_mib")
 
+#: Of `ONLY=watcher`: shape -> what is compared; kombu's connections, ours.
+FOLLOWING = {"following: drain": "cpu_us_per_job", "following: idle": "cpu_ms_per_second"}
+FOLLOWERS = ("kombu's own", "ours, watched")
+
 #: What another shape is compared with, where the baseline has none of that name.
 _COMPARED_WITH = {"dispatch by 1000": "dispatch"}
 
 
 def lines(records: Sequence[Record]) -> list[str]:
     """Everything that a run measured."""
-    return [*rates(records), *latencies(records), *costs(records), *growth(records), *memory(records)]
+    every = (rates, latencies, costs, growth, memory, following)
+    return [line for table in every for line in table(records)]
 
 
 def rates(records: Sequence[Record]) -> list[str]:
@@ -35,7 +40,7 @@ def rates(records: Sequence[Record]) -> list[str]:
         for contender in _contenders(records, shape)
         if select(records, shape, contender, "per_second")
     ]
-    return _titled(("shape", "contender", "median", "min", "max", "", "ratio (min to max)"), rows)
+    return titled(("shape", "contender", "median", "min", "max", "", "ratio (min to max)"), rows)
 
 
 def latencies(records: Sequence[Record]) -> list[str]:
@@ -45,7 +50,7 @@ def latencies(records: Sequence[Record]) -> list[str]:
         for shape in shapes
         for contender in _contenders(records, shape)
     ]
-    return _titled(("latency", "contender", "p50 ms (min to max)", "p99 ms (min to max)"), rows)
+    return titled(("latency", "contender", "p50 ms (min to max)", "p99 ms (min to max)"), rows)
 
 
 def costs(records: Sequence[Record]) -> list[str]:
@@ -54,7 +59,7 @@ def costs(records: Sequence[Record]) -> list[str]:
         for contender in _contenders(records, "drain")
     ]
     head = ("cost", "contender", "jobs per CPU-second", "statements/job", "commits/job", "WAL bytes/job", "MiB")
-    return _titled(head, rows)
+    return titled(head, rows)
 
 
 def growth(records: Sequence[Record]) -> list[str]:
@@ -68,7 +73,7 @@ def growth(records: Sequence[Record]) -> list[str]:
         spans = [f"{figure.median:.2f} ({figure.low:.2f} to {figure.high:.2f})" for figure in by_size]
         rows.append((name, statistics, *spans, f"{by_size[-1].median / by_size[0].median:.2f}", same[-1]["plan"]))
     head = ("operation, ms", "statistics", *(f"{size:,} open" for size in sizes), "ratio", "reads")
-    return _titled(head, rows)
+    return titled(head, rows)
 
 
 def memory(records: Sequence[Record]) -> list[str]:
@@ -83,7 +88,26 @@ def memory(records: Sequence[Record]) -> list[str]:
         )
         for one in found
     ]
-    return _titled(("drain", "open", "jobs/s", "Redis MiB", "messages", "bridge MiB"), rows)
+    return titled(("drain", "open", "jobs/s", "Redis MiB", "messages", "bridge MiB"), rows)
+
+
+def following(records: Sequence[Record]) -> list[str]:
+    """CPU of connections that follow the primary beside kombu's own of the same round: what they add, and its share."""
+    rows = []
+    for shape, field in FOLLOWING.items():
+        stock, ours = (select(records, shape, contender, field) for contender in FOLLOWERS)
+        pairs = [(stock[number], ours[number]) for number in stock if number in ours]
+        if pairs:
+            added = mean_with_interval([mine - theirs for theirs, mine in pairs])
+            share = mean_with_interval([100 * (mine / theirs - 1) for theirs, mine in pairs])
+            medians = (f"{Figure.of(column).median:,.2f}" for column in zip(*pairs, strict=True))
+            rows.append((shape, field, str(len(pairs)), *medians, _interval(added), f"{_interval(share)} %"))
+    head = ("following", "unit", "pairs", *FOLLOWERS, "added (95 %)", "share (95 %)")
+    return titled(head, rows)
+
+
+def _interval(figure: Figure) -> str:
+    return f"{figure.median:+.2f} ({figure.low:+.2f} to {figure.high:+.2f})"
 
 
 def _rate_row(records: Sequence[Record], shape: str, contender: str) -> tuple[str, ...]:
@@ -110,7 +134,8 @@ def _contenders(records: Iterable[Record], shape: str) -> list[str]:
     return list(dict.fromkeys(str(one["contender"]) for one in records if one["shape"] == shape))
 
 
-def _titled(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def titled(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns below an empty line; nothing where there are no rows."""
     if not rows:
         return []
     table = [head, *rows]

@@ -5,10 +5,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 
-from scripts.stack import console
-from scripts.stack.command_line import FAILED, INTERRUPTED
+from scripts.stack import command_line, console
 from scripts.stack.errors import StackError
 
 
@@ -23,23 +21,20 @@ def names() -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Exit status of the drill; an error is one sentence and the command to run next."""
     name, *rest = argv or [""]
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if name not in names():
-            what = f"NAME={name} is no drill: there are {', '.join(names())}." if name else "NAME is missing."
-            raise StackError(what, fix=f"make drill NAME={names()[0]}")
-        return int(import_module(f"scripts.drills.{name.replace('-', '_')}").main(rest))
-    except StackError as error:
-        console.warn(f"error: {error}")
-        return FAILED
-    except KeyboardInterrupt:
-        console.warn("interrupted; what the drill broke was healed")
-        return INTERRUPTED
+    signal.signal(signal.SIGTERM, command_line.interrupt)
+    return command_line.exit_status(
+        lambda: _run(name, rest), interrupted="interrupted; what the drill broke was healed"
+    )
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a drill as Ctrl-C does: it heals first."""
-    raise KeyboardInterrupt
+def _run(name: str, rest: Sequence[str]) -> int:
+    if name in ("-h", "--help"):
+        console.say("\n".join(names()))
+        return 0
+    if name not in names():
+        what = f"NAME={name} is no drill: there are {', '.join(names())}." if name else "NAME is missing."
+        raise StackError(what, fix=f"make drill NAME={names()[0]}")
+    return int(import_module(f"scripts.drills.{name.replace('-', '_')}").main(rest))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 python3 -m scripts.drills accepts-without-redis [--fault stopped|paused|all-paused] [--jobs 5000] [--rate 100]
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from scripts.drills import arguments as drill
 from scripts.drills import client_ledger, outcome, workload
-from scripts.drills.load import Answer, percentile, spread
 from scripts.drills.truth import Truth
 from scripts.drills.verdict import Verdict
 from scripts.stack.containers import Containers
@@ -25,33 +23,24 @@ FAULTS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 #: Share of the requests that are sent before the fault.
 BEFORE = 0.1
 
-ACCEPT_P99_SECONDS = 0.3
-
 
 def run(stack: Stack, *, fault: str, jobs: int, rate: float, judges_time: bool = True) -> int:
     """One drill against a running stack; 0 when the promise held."""
-    containers, tag = Containers(stack.project), drill.new_tag()
+    containers, tag, before = Containers(stack.project), drill.new_tag(), int(jobs * BEFORE)
     inject, victims = FAULTS[fault]
     hypothesis = f"Redis {fault} ({stack.topology}): {jobs} requests at {rate:g}/s, all 202, each done once"
     verdict = Verdict(hypothesis, judges_time=judges_time)
     load = workload.probe_load(stack, tag=tag, count=jobs, rate=rate)
     load.start()
     try:
-        load.wait_for(int(jobs * BEFORE))
+        load.wait_for(before)
         inject(containers, *victims)
         answers = load.join()
     finally:
         containers.recover(*victims)
-    check_answers(verdict, answers, jobs=jobs)
+    outcome.judge_accepts(verdict, answers, jobs=jobs, before=before)
     outcome.judge(verdict, Truth(stack), client_ledger.settled(verdict, load, answers), tag=tag)
     return verdict.status()
-
-
-def check_answers(verdict: Verdict, answers: Sequence[Answer], *, jobs: int) -> None:
-    statuses = Counter(answer.status for answer in answers)
-    verdict.check(statuses == {202: jobs}, f"answers {dict(statuses)}")
-    p99 = percentile([answer.seconds for answer in answers], 0.99)
-    verdict.check_time(p99 < ACCEPT_P99_SECONDS, f"latency {spread(answers)}")
 
 
 def main(argv: Sequence[str]) -> int:

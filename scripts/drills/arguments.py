@@ -1,4 +1,7 @@
-"""What every drill takes from its command line; JOBS=, RATE=, FAULT=, SEED= of make arrive as environment variables."""
+"""What drills take from their command line; JOBS=, RATE=, FAULT=, SEED= of make arrive as environment variables.
+
+A drill adds --seed and --fault where it makes choices, and lets --jobs or --rate be where it sends no such load.
+"""
 
 import argparse
 import os
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.drills import steady_state
-from scripts.stack import console, deployment
+from scripts.stack import console, deployment, host_history
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
@@ -19,13 +22,15 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 #: Seconds until the stack is whole again after one fault, so that the next meets a whole one: a Sentinel that was
 #: frozen tilts for 30 s, and health is asked every 15.
 _BETWEEN_SECONDS: Final = 120.0
+#: Seconds that what another drill has just broken gets to be seen healthy again.
+_LAST_DRILL_SECONDS: Final = 120.0
 
 
 def parser(description: str, *, jobs: int, rate: float) -> argparse.ArgumentParser:
     """--env-file, --jobs, --rate; a drill adds its own."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--env-file", type=Path, help="a stack other than that of .env")
-    made.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or jobs), help="requests")
+    made.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or jobs), help="requests in all")
     made.add_argument("--rate", type=float, default=float(os.environ.get("RATE") or rate), help="requests a second")
     return made
 
@@ -51,7 +56,8 @@ def stack_of(arguments: argparse.Namespace) -> Stack:
     running = Containers(stack.project)
     if stopped := [service for service in ("web", "postgres") if not running.ids(service, running=True)]:
         raise StackError(f"{stack.project} does not run: no container of {', '.join(stopped)}.", fix="make up")
-    steady_state.require(stack)
+    host_history.start(stack)
+    steady_state.require(stack, within=_LAST_DRILL_SECONDS)
     console.say(
         f"{stack.project}: MODE={stack.mode} TOPOLOGY={stack.topology}, whole; one job of each pool went through"
     )

@@ -17,7 +17,9 @@ from scripts.drills.verdict import Verdict
 _SIDE_BY_SIDE: Final = 8
 #: Seconds the client waits before it repeats what was refused again, and in which every request has an id.
 _PAUSE_SECONDS: Final = 1.0
-_SETTLE_SECONDS: Final = 60.0
+_SETTLE_SECONDS: Final = 180.0
+#: The answer to a request whose job is there already.
+IS_THERE: Final = 200
 
 
 @dataclass
@@ -27,12 +29,13 @@ class ClientLedger:
     ids: dict[int, str] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)  #: the answer says that nothing was accepted
     unknown: list[int] = field(default_factory=list)  #: no answer, or one that does not say
+    untrue: list[int] = field(default_factory=list)  #: refused in clear words, and accepted all the same
 
     def note(self, answer: Answer) -> None:
         """Takes down one first answer."""
         if answer.job_id:
             self.ids[answer.index] = answer.job_id
-        elif is_clear_no(answer):
+        elif answer.is_clear_no:
             self.refused.append(answer.index)
         else:
             self.unknown.append(answer.index)
@@ -43,11 +46,16 @@ class ClientLedger:
     def settle(self, send: Callable[[int], Answer], *, within: float) -> None:
         """Repeats until every request has an id, or `within` seconds are over."""
         deadline = time.monotonic() + within
+        clear = set(self.refused)
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             while (left := self.without_id()) and time.monotonic() < deadline:
                 for answer in pool.map(send, left):
                     if answer.job_id:
                         self.ids[answer.index] = answer.job_id
+                        if answer.status == IS_THERE and answer.index in clear:
+                            self.untrue.append(answer.index)
+                    elif not answer.is_clear_no:
+                        clear.discard(answer.index)
                 if self.without_id():
                     time.sleep(_PAUSE_SECONDS)
 
@@ -64,9 +72,8 @@ def settled(verdict: Verdict, load: Load, answers: Sequence[Answer]) -> ClientLe
         distinct == len(ledger.ids) == load.count,
         f"{load.count} requests, {distinct} ids once each was repeated by its key until it had one",
     )
+    if ledger.refused:
+        verdict.check(
+            not ledger.untrue, f"{len(ledger.refused)} refusals, {len(ledger.untrue)} of what was accepted all the same"
+        )
     return ledger
-
-
-def is_clear_no(answer: Answer) -> bool:
-    """Whether the server said that nothing was accepted: a 4xx, or a 503 in so many words."""
-    return 400 <= answer.status < 500 or (answer.status == 503 and b"accepted is unknown" not in answer.body)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
+from scripts.stack import host_history
+
 #: Seconds after which a request without an answer counts as failed; above every limit that the drills check.
 ANSWER_SECONDS: Final = 15.0
 
@@ -23,10 +25,25 @@ class Answer:
     index: int
     sent: float  #: seconds on the clock of time.monotonic
     seconds: float  #: from sending to the last byte
-    late: float  #: seconds behind schedule when it was sent: the load generator's own fault
+    late: float  #: seconds behind schedule when it was sent: the load generator was busy, or all its requests waited
     status: int  #: 0 = no answer
     retry_after: str = ""
     body: bytes = b""
+
+    @property
+    def since_due(self) -> float:
+        """Seconds from when it was due to its last byte: a server that is slow enough delays the sending, too."""
+        return self.late + self.seconds
+
+    @property
+    def is_clear_no(self) -> bool:
+        """Whether the server said that nothing was accepted: a 4xx, or a 503 in so many words."""
+        return 400 <= self.status < 500 or (self.status == 503 and b"accepted is unknown" not in self.body)
+
+    @property
+    def fate(self) -> str:
+        """For the history: ok, fail, or info when nobody knows."""
+        return "ok" if self.job_id else "fail" if self.is_clear_no else "info"
 
     @property
     def job_id(self) -> str:
@@ -109,9 +126,12 @@ class Load:
         """Posts request `index` now, under its key: also how a client repeats it."""
         sent = time.monotonic()
         key = f"{self._key}-{index}" if self._key else ""
+        call = host_history.begins("accept", request=key)
         status, retry_after, body = self._target.send("POST", self._path, self._make_body(index), key=key)
         late = sent - self._started - index / self._rate
-        return Answer(index, sent, time.monotonic() - sent, late, status, retry_after, body)
+        answer = Answer(index, sent, time.monotonic() - sent, late, status, retry_after, body)
+        host_history.ended(answer.fate, "accept", call, request=key, job=answer.job_id, status=status)
+        return answer
 
     def _work(self) -> None:
         while (index := self._take()) is not None:
@@ -135,8 +155,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def spread(answers: Sequence[Answer]) -> str:
-    """Latencies in one phrase."""
-    seconds = [answer.seconds for answer in answers]
+    """Latencies since they were due in one phrase."""
+    seconds = [answer.since_due for answer in answers]
     p50, p99 = percentile(seconds, 0.5) * 1000, percentile(seconds, 0.99) * 1000
     late = percentile([answer.late for answer in answers], 0.99) * 1000
-    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {max(seconds, default=0) * 1000:.0f} ms (sent {late:.0f} ms late)"
+    longest = max(seconds, default=0) * 1000
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {longest:.0f} ms (p99 of the sending: {late:.0f} ms late)"

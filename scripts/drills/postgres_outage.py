@@ -73,12 +73,13 @@ class LivenessProbe:
 class Outage:
     """When Postgres was taken away and when it was given back, on the clock of time.monotonic."""
 
-    failed: float
+    failed: float  #: the fault was complete
+    given_back: float  #: and began to be undone
     returned: float
 
     def is_inside(self, answer: Answer) -> bool:
         """Sent when nothing can be accepted: the first expiry, which takes the whole deadline, is over."""
-        return self.failed + ANSWER_SECONDS < answer.sent < self.returned - ANSWER_SECONDS
+        return self.failed + ANSWER_SECONDS < answer.sent < self.given_back - ANSWER_SECONDS
 
 
 def run(stack: Stack, *, fault: str, rate: float, seconds: float, judges_time: bool = True) -> int:
@@ -104,20 +105,23 @@ def inject(containers: Containers, load: Load, *, fault: str, rate: float, secon
     load.start()
     load.wait_for(int(rate * LEAD_SECONDS))
     try:
-        failed = time.monotonic()
         FAULTS[fault](containers, "postgres")
+        failed = time.monotonic()
         if fault != SHORT:
             load.wait_for(int(rate * (LEAD_SECONDS + seconds)))
+            time.sleep(max(0.0, failed + seconds - time.monotonic()))  # a stop takes its time
     finally:
+        given_back = time.monotonic()
         containers.recover("postgres")
-    return Outage(failed, time.monotonic())
+    return Outage(failed, given_back, time.monotonic())
 
 
 def check_answers(verdict: Verdict, answers: Sequence[Answer], outage: Outage, *, fault: str) -> None:
     statuses = Counter(answer.status for answer in answers)
     verdict.check(set(statuses) <= {202, 503}, f"answers {dict(statuses)}: {spread(answers)}")
     slow = [answer for answer in answers if answer.seconds > ANSWER_SECONDS]
-    verdict.check_time(not slow, f"{len(slow)} answers took longer than {ANSWER_SECONDS} s")
+    late = dict(Counter(answer.status for answer in slow)) if slow else ""
+    verdict.check_time(not slow, f"{len(slow)} answers took longer than {ANSWER_SECONDS} s {late}".rstrip())
     refused = [answer for answer in answers if answer.status == 503]
     verdict.check(
         bool(refused) and all(answer.retry_after for answer in refused),
@@ -139,7 +143,7 @@ def check_return(verdict: Verdict, answers: Sequence[Answer], outage: Outage) ->
     resumed = any(answer.sent > refused for answer in later)
     took = refused - outage.returned
     shown = f"{took:.1f} s after Postgres was started" if resumed else "never"
-    verdict.check(resumed and took <= RESUME_SECONDS, f"every request is accepted again {shown}")
+    verdict.check_time(resumed and took <= RESUME_SECONDS, f"every request is accepted again {shown}")
 
 
 def check_liveness(verdict: Verdict, liveness: LivenessProbe) -> None:

@@ -18,7 +18,7 @@ from scripts.stack.up import profiles
 
 PORT: Final = 8080
 #: Milliseconds that an answer is held at most, after the effect was applied.
-HOLD_MS: Final = 600
+HOLD_MS: Final = 1500
 
 _SCRIPT: Final = Path(__file__).with_name("webhook_receiver.py")
 _SETTING: Final = "WEBHOOK_ALLOW_CIDRS"

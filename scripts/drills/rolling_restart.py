@@ -1,4 +1,4 @@
-"""Every service is restarted, one after the other, under load: nothing is lost and no job waits for a lease.
+"""Every service is restarted under load, most one by one: nothing is lost and no job waits for a lease.
 
 Before a worker is restarted it is given a job that is longer than its stop may take: that one has to be handed back.
 `web` is one container with a published port, so its restart is seen: connections are refused until it is back, and the

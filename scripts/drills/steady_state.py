@@ -12,7 +12,7 @@ from scripts.stack.smoke import POOLS
 from scripts.stack.waiting import wait_until
 
 #: Seconds that one job of each pool may take through a whole stack.
-JOB_SECONDS: Final = 15.0
+JOB_SECONDS: Final = 60.0
 
 Json = dict[str, Any]
 

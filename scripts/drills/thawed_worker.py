@@ -134,7 +134,10 @@ class _Round:
                 self._verdict.note(f"       {what}: {container['Name'][1:]} frozen in the middle of {job_id}")
                 return Frozen(job_id, container, counted)
             self._containers.recover(SERVICE)
-        raise StackError(f"{what} ended before its worker was frozen, {TRIES} times.", fix="choose a larger --edge")
+        raise StackError(
+            f"{what} ended before its worker was frozen, {TRIES} times.",
+            fix="python3 -m scripts.drills thawed-worker --edge 10000",
+        )
 
     def _container_of(self, holder: str) -> Json:
         """The container whose worker calls itself so: its host name and a random part."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
+from scripts.stack.postgres import Postgres
 
 _COUNT = r"""
 BEGIN;
@@ -152,7 +152,4 @@ class Truth:
 
     def rows(self, script: str, **variables: str) -> list[str]:
         """Rows of a script, columns separated by `|`; `:'name'` in it is a variable."""
-        user, database = self.stack.value("POSTGRES_USER"), self.stack.value("POSTGRES_DB")
-        argv = ["psql", "--quiet", "--no-align", "--tuples-only", "--username", user, "--dbname", database]
-        argv += ["--variable=ON_ERROR_STOP=1", *(f"--variable={name}={value}" for name, value in variables.items())]
-        return Containers(self.stack.project).run_in("postgres", *argv, stdin=script).split()
+        return Postgres(self.stack).rows(script, **variables)

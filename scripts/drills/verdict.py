@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from scripts.drills import machine
 from scripts.stack import console
 
 
@@ -13,6 +14,7 @@ class Verdict:
     #: False on a machine that does other work too, as that of a test: times are printed and not judged.
     judges_time: bool = True
     broken: list[str] = field(default_factory=list)
+    _began: machine.Look = field(default_factory=machine.look)
 
     def __post_init__(self) -> None:
         console.say(f"hypothesis: {self.hypothesis}")
@@ -35,5 +37,6 @@ class Verdict:
 
     def status(self) -> int:
         """Prints the end; 0 when everything held."""
+        self.note(f"machine: {machine.between(self._began, machine.look())}")
         console.say(f"verdict: {'held' if not self.broken else f'{len(self.broken)} promise(s) broken'}")
         return 1 if self.broken else 0

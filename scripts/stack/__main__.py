@@ -1,4 +1,4 @@
-"""Command line of the host tools: `python3 -m scripts.stack <verb>`. The Makefile calls nothing else."""
+"""Command line of the host tools: `python3 -m scripts.stack <verb>`. Drills, failover and bench have their own."""
 
 import sys
 

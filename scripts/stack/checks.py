@@ -68,13 +68,14 @@ class Checks:
             *(self._contained(name, command, "app") for name, command in APP_LINTERS.items()),
             *(self._contained(name, command, ".") for name, command in ROOT_LINTERS.items()),
             *(self._compose_files(mode, topology) for topology in TOPOLOGIES for mode in MODES),
+            self._compose_files(MODES[0], TOPOLOGIES[0], overrides="compose.chaos.yaml"),
         ]
 
     def tests(self, *, quick: bool, selected: Sequence[str]) -> list[Check]:
         """App tests in a container, host tools here, and unless `quick` the stack itself."""
         paths = ["tests/unit", "tests/contract"] if quick else []
         checks = [
-            self._contained("tests of the application", ("pytest", "-q", *paths, *selected), "app"),
+            self._contained("tests of the application", (*test_container.PYTEST, *paths, *selected), "app"),
             self._on_host("tests of the scripts", HOST_TESTS[0]),
         ]
         return checks if quick else [*checks, self._on_host("tests of the stack", HOST_TESTS[1])]
@@ -88,21 +89,22 @@ class Checks:
         argv = [sys.executable, "-m", "unittest", "discover", "-s", folder, "-t", ".", "-v"]
         return Check(name, lambda: processes.call(argv, cwd=self.stack.root, check=False) == 0)
 
-    def _compose_files(self, mode: str, topology: str) -> Check:
+    def _compose_files(self, mode: str, topology: str, *, overrides: str = "") -> Check:
         """On the example's values, so that it needs no `.env`."""
-        return Check(f"compose {mode} {topology}", lambda: self._config_holds(mode, topology))
+        name = " ".join(filter(None, ("compose", mode, topology, overrides)))
+        return Check(name, lambda: self._config_holds(mode, topology, overrides))
 
-    def _config_holds(self, mode: str, topology: str) -> bool:
+    def _config_holds(self, mode: str, topology: str, overrides: str) -> bool:
         path = self.stack.root / ".state" / "lint" / ".env"
         env_file.ensure(path, self.stack.root / ".env.example", given={"COMPOSE_PROJECT_NAME": "lint"})
-        choice = {"MODE": mode, "TOPOLOGY": topology, "COMPOSE_PROJECT_NAME": "lint"}
+        choice = {"MODE": mode, "TOPOLOGY": topology, "COMPOSE_PROJECT_NAME": "lint", "COMPOSE_OVERRIDES": overrides}
         stack = deployment.load(self.stack.root, env_path=path, environment=choice)
         compose = Compose(self.toolbox.compose(), stack, profiles=("*",))
         return compose.call(compose.argv("config", "--quiet"), check=False) == 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="lint and unit tests only")
+    parser.add_argument("--quick", action="store_true", help="no integration tests and no stack")
     parser.add_argument("selected", nargs="*", help="passed on to pytest: paths, -k expressions")
 
 

@@ -1,9 +1,10 @@
 """Verbs of the command line. A verb is a module with `add_arguments(parser)` and `run(arguments, stack) -> status`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from scripts.stack import console, deployment
@@ -21,11 +22,16 @@ VERBS: Final = {
     "ndvi": ("ndvi", "vegetation index of a GeoTIFF"),
     "dlq": ("dead_letters", "list dead letters"),
     "replay": ("replay", "run dead-lettered jobs again"),
+    "handover": ("handover", "let another Redis node lead, without losing a write"),
+    "verify-data": ("verify_data", "what must never be true of the rows"),
+    "restart": ("restart", "make containers anew one by one, Redis without losing a write"),
+    "history": ("history", "judge what the stack wrote down of itself"),
     "preflight": ("preflight", "check this host"),
     "lint": ("checks", "run the linters"),
     "test": ("checks", "run the linters and every test"),
     "api-check": ("api_check", "schemathesis against the API's own document"),
     "traps": ("traps", "which stream consumer loses work in which way"),
+    "mutants": ("mutants", "break one thing on purpose; the checks must see it"),
     "footprint": ("footprint", "CPU and memory per service"),
     "images": ("image_verb", "pull or build every image"),
 }
@@ -38,15 +44,31 @@ INTERRUPTED: Final = 130
 def main(argv: Sequence[str]) -> int:
     """Run one verb; an error is one sentence and the command to run next."""
     arguments = _parser().parse_args(argv)
-    try:
+
+    def run() -> int:
         stack = deployment.load(Path.cwd(), env_path=arguments.env_file)
         module = import_module(f"scripts.stack.{VERBS[arguments.verb][0]}")
         return int(module.run(arguments, stack))
+
+    return exit_status(run)
+
+
+def exit_status(run: Callable[[], int], *, interrupted: str = "") -> int:
+    """What `run` returns. An error is said with the command to run next, Ctrl-C in the words of `interrupted`."""
+    try:
+        return run()
     except StackError as error:
         console.warn(f"error: {error}")
         return FAILED
     except KeyboardInterrupt:
+        if interrupted:
+            console.warn(interrupted)
         return INTERRUPTED
+
+
+def interrupt(_signum: int, _frame: FrameType | None) -> None:
+    """Signal handler: SIGTERM ends a run as Ctrl-C does, so that it heals what it broke."""
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

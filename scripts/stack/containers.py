@@ -1,16 +1,29 @@
 """The containers of one stack, by the name of their compose service. Faults are injected here and nowhere else."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from scripts.stack import processes
+from scripts.stack import host_history, processes
 from scripts.stack.errors import StackError
+from scripts.stack.waiting import wait_until
 
 #: Seconds that stopping a container may take: its grace and some.
 ACT_SECONDS = 45.0
+
+#: Seconds before a health check is due in which it counts as begun; until one has ended: after a thaw the first is an
+#: interval away.
+PROBE_MARGIN_SECONDS = 0.7
+_PROBE_SECONDS = 20.0
+
+#: Both streams of a container's log since a Unix time.
+_READ_LOG = 'docker logs --timestamps --since="$1" "$2" 2>&1'
+
+_ID_AND_SERVICE = '{{.ID}} {{.Label "com.docker.compose.service"}}'
 
 #: Every process of a container as the kernel tells it: works in any image that has a shell.
 _LIST_PROCESSES = 'for one in /proc/[0-9]*; do cat "$one/stat" 2>/dev/null; done; true'
@@ -32,12 +45,12 @@ class Containers:
 
     def ids(self, *services: str, running: bool = False) -> list[str]:
         """Container ids, of all services when none is named; stopped ones too unless `running`."""
-        label = "com.docker.compose.service"
-        argv = ["docker", "ps", "--quiet", "--no-trunc", f"--filter=label=com.docker.compose.project={self.project}"]
-        argv += [] if running else ["--all"]
+        argv = ["docker", "ps", "--no-trunc", f"--filter=label=com.docker.compose.project={self.project}"]
+        argv += ["--format", _ID_AND_SERVICE, *([] if running else ["--all"])]
+        found = [line.partition(" ")[::2] for line in processes.read(argv).splitlines()]
         if not services:
-            return processes.read(argv).split()
-        return [one for name in services for one in processes.read([*argv, f"--filter=label={label}={name}"]).split()]
+            return [container for container, _ in found]
+        return [container for name in services for container, service in found if service == name]
 
     def inspect(self, *services: str, running: bool = False) -> list[dict[str, Any]]:
         """What the Engine says about each container."""
@@ -52,6 +65,7 @@ class Containers:
     def crash(self, *services: str) -> None:
         """SIGKILL of each main process from inside: the container ends with it, and Docker starts it again."""
         self._at_once(self._crash_one, self.ids(*services, running=True))
+        host_history.fault("crash", *services)
 
     def stop(self, *services: str) -> None:
         self._each("stop", *services)
@@ -63,9 +77,32 @@ class Containers:
         """Freeze: the kernel goes on acknowledging, nothing answers."""
         self._each("pause", *services)
 
+    def await_no_probe(self, *services: str) -> None:
+        """Until no health check runs or is about to: see `suspend` for what an Engine may do to who pauses then.
+        Raises StackError.
+        """
+        wait_until(
+            lambda: all(is_between_probes(one, now=time.time()) for one in self.inspect(*services, running=True)),
+            within=_PROBE_SECONDS,
+            otherwise=f"a health check of {', '.join(services)} does not end",
+            fix="make ps",
+            pause=0.05,
+        )
+
     def freeze(self, container: str) -> None:
         """As `pause`, of one container of a service that has several."""
         processes.read(["docker", "pause", container])
+        host_history.fault("pause", container)
+
+    def suspend(self, *services: str) -> None:
+        """SIGSTOP of every process: as `pause`, without Docker's part in it. An Engine (20.10) that pauses a container
+        in the moment in which it starts a probe there waits for ever, and answers no question about it.
+        """
+        self._signal("STOP", *services)
+
+    def resume(self, *services: str) -> None:
+        """Undo `suspend`; safe to call when nothing is suspended."""
+        self._signal("CONT", *services)
 
     def restart(self, *services: str) -> None:
         """TERM, the grace that compose.yaml gives, and up again."""
@@ -83,6 +120,11 @@ class Containers:
         container = self.ids(service, running=True)[0]
         return processes.read(["docker", "exec", "--interactive", container, *argv], stdin=stdin, timeout=120)
 
+    def said(self, service: str, words: str, *, since: float) -> list[float]:
+        """Unix times at which a container of the service wrote lines with these words."""
+        texts = [processes.read(["sh", "-c", _READ_LOG, "sh", f"{since:.3f}", one]) for one in self.ids(service)]
+        return [_unix_time(line.split()[0]) for text in texts for line in text.splitlines() if words in line]
+
     def processes(self, container: str) -> list[Process]:
         """The container's own processes, the main one first. Empty when it does not run."""
         try:
@@ -93,7 +135,9 @@ class Containers:
 
     def kill_process(self, container: str, process: Process) -> bool:
         """SIGKILL; False when it had ended before."""
-        return processes.succeeds(["docker", "exec", container, "sh", "-c", f"kill -KILL {process.id}"])
+        is_killed = processes.succeeds(["docker", "exec", container, "sh", "-c", f"kill -KILL {process.id}"])
+        host_history.fault("kill process", container, str(process.id))
+        return is_killed
 
     def erase(self, folder: str, *services: str) -> None:
         """Deletes everything in a folder of stopped containers' volumes, by a container that lives for nothing else."""
@@ -102,6 +146,12 @@ class Containers:
             argv = ["docker", "run", "--rm", "--network=none", f"--user={container['Config']['User']}"]
             argv += [f"--volume={volume}:{folder}", "--entrypoint=find", container["Image"]]
             processes.read([*argv, folder, "-mindepth", "1", "-delete"], timeout=ACT_SECONDS)
+        host_history.fault("erase", *services)
+
+    def _signal(self, name: str, *services: str) -> None:
+        """To all processes but init and the sender."""
+        found = self.ids(*services, running=True)
+        self._at_once(lambda one: processes.read(["docker", "exec", one, "sh", "-c", f"kill -{name} -1; true"]), found)
 
     def _crash_one(self, container: str) -> None:
         for process in self.processes(container)[:1]:
@@ -109,6 +159,7 @@ class Containers:
 
     def _each(self, verb: str, *services: str) -> None:
         self._at_once(lambda one: processes.read(["docker", verb, one], timeout=ACT_SECONDS), self.ids(*services))
+        host_history.fault(verb, *services)
 
     @staticmethod
     def _at_once(act: Callable[[str], object], containers: Sequence[str]) -> None:
@@ -116,6 +167,20 @@ class Containers:
         if containers:
             with ThreadPoolExecutor(len(containers)) as pool:
                 list(pool.map(act, containers))
+
+
+def is_between_probes(inspected: dict[str, Any], *, now: float) -> bool:
+    """Whether the next health check, an interval after the last one's end, is not due yet; True without any."""
+    interval = inspected["Config"].get("Healthcheck", {}).get("Interval", 0) / 1e9
+    if not interval:
+        return True
+    log = inspected["State"].get("Health", {}).get("Log") or []
+    last = log[-1]["End"] if log else inspected["State"]["StartedAt"]
+    return now < _unix_time(str(last)) + float(interval) - PROBE_MARGIN_SECONDS
+
+
+def _unix_time(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 def parse_processes(stats: str) -> list[Process]:
@@ -126,5 +191,7 @@ def parse_processes(stats: str) -> list[Process]:
         state, parent = tail.split()[:2]
         found.append((state, Process(int(head.split()[0]), int(parent))))
     guests = {process.id for _, process in found if process.parent == 0 and process.id != 1}
-    own = [one for state, one in found if state != "Z" and one.id != 1 and not {one.id, one.parent} & guests]
+    while brought := {process.id for _, process in found if process.parent in guests} - guests:
+        guests |= brought
+    own = [one for state, one in found if state != "Z" and one.id not in {1, *guests}]
     return sorted(own, key=lambda process: process.id)

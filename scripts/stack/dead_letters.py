@@ -13,9 +13,9 @@ from scripts.stack.errors import StackError
 #: What FILTER may hold; the first row is what a bulk replay takes too.
 FILTERS: Final = ("kind", "reason", "pool", "since", "until")
 LISTED: Final = (*FILTERS, "replayed", "cursor", "limit")
-_LINE: Final = "{created:<19}  {kind:<14} {reason:<18} {tries:>5}  {id:<36}  {fate}"
+_HEAD: Final = ("dead since (UTC)", "kind", "reason", "tries", "id", "")
 #: Characters of an error in its line.
-_ERROR: Final = 60
+_ERROR: Final = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,8 @@ def run(arguments: argparse.Namespace, stack: Stack) -> int:
     if not letters:
         console.say("No dead letters" + (f" of {' '.join(arguments.filter)}." if wanted else "."))
         return 0
-    console.say(_LINE.format(created="dead since (UTC)", kind="kind", reason="reason", tries="tries", id="id", fate=""))
-    for letter in letters:
-        console.say(_line(letter))
+    for line in table(letters):
+        console.say(line)
     _say_next(letters, page["next_cursor"], arguments.filter)
     return 0
 
@@ -47,16 +46,28 @@ def parse_filter(words: Sequence[str], known: Sequence[str], usage: str) -> dict
     return found
 
 
-def _line(letter: Json) -> str:
+def table(letters: Sequence[Json]) -> list[str]:
+    """One line per letter under a head; each column as wide as what stands in it."""
+    rows = [_HEAD, *(_row(letter) for letter in letters)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _row(letter: Json) -> tuple[str, ...]:
     error = " ".join(letter["error_message"].split())
-    return _LINE.format(
-        created=letter["created_at"][:19].replace("T", " "),
-        kind=letter["kind"] or "-",
-        reason=letter["reason"],
-        tries=letter["delivery_count"],
-        id=letter["id"],
-        fate=f"replayed as {letter['replayed_as']}" if letter["replayed_as"] else error[:_ERROR],
-    ).rstrip()
+    return (
+        letter["created_at"][:19].replace("T", " "),
+        letter["kind"] or "-",
+        letter["reason"],
+        str(letter["delivery_count"]),
+        letter["id"],
+        f"replayed as {letter['replayed_as']}" if letter["replayed_as"] else shortened(error),
+    )
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning and a sign that more follows."""
+    return text if len(text) <= _ERROR else f"{text[: _ERROR - 1]}…"
 
 
 def _say_next(letters: Sequence[Json], cursor: str | None, words: Sequence[str]) -> None:

@@ -59,7 +59,8 @@ class Stack:
 
     @property
     def compose_files(self) -> tuple[str, ...]:
-        return ("compose.yaml",) + (("compose.sentinel.yaml",) if self.topology == "sentinel" else ())
+        overlay = ("compose.sentinel.yaml",) if self.topology == "sentinel" else ()
+        return ("compose.yaml", *overlay, *filter(None, self.values.get("COMPOSE_OVERRIDES", "").split(":")))
 
     @property
     def web_url(self) -> str:

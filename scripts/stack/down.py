@@ -1,8 +1,9 @@
 """`down`: no container and no network is left; volumes stay unless asked."""
 
 import argparse
+import shutil
 
-from scripts.stack import console, start_record
+from scripts.stack import console, host_history, start_record
 from scripts.stack.compose import Compose
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
@@ -24,5 +25,8 @@ def down(stack: Stack, *, volumes: bool = False) -> None:
     with console.step(f"Stopping {stack.project}"):
         status = compose.call_quietly(compose.down(volumes=volumes))
     start_record.record_path(compose).unlink(missing_ok=True)
+    if volumes:
+        # What clients were told of jobs that are gone now would be told of jobs that were lost.
+        shutil.rmtree(host_history.folder(stack), ignore_errors=True)
     if status != 0:
         raise StackError("The stack could not be removed whole.", fix=f"read {compose.log_path}, then: make down")

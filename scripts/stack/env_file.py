@@ -118,6 +118,12 @@ def ensure(
     return sentence
 
 
+def rewrite(path: Path, values: Mapping[str, str]) -> None:
+    """Replaces assignments in an env file; its mode stays."""
+    lines = [line for line in path.read_text().splitlines() if line.split("=")[0] not in values]
+    path.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in values.items())]) + "\n")
+
+
 def write_secret_files(values: Mapping[str, str], names: Iterable[str], directory: Path) -> None:
     """One file per secret, called like its variable in lower case. The directory is closed (0700) and the files are
     readable (0444): containers run under several users and a bind mount keeps the mode of the file alone."""

@@ -6,10 +6,11 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from scripts.stack import apt, base_image, console, env_file, images, processes
@@ -50,11 +51,25 @@ class ImageStore:
 
     def ensure_tests(self) -> str:
         """Make the test image present; returns its name."""
+        return self._ensure_one("TEST_IMAGE", images.test_image)
+
+    def ensure_netfilter(self) -> str:
+        """Make the image that cuts containers off present; returns its name."""
+        return self._ensure_one("NETFILTER_IMAGE", images.netfilter_image)
+
+    def ensure_skewed(self) -> str:
+        """Make the stack's application with a clock that can be set present; returns its name."""
+        base = self.stack.state["APP_IMAGE"]
+        name = images.skewed_image(self.stack.root, base)
+        self._build(self._missing({"SKEWED_IMAGE": name}), self.choice, {"SKEWED_BASE": base})
+        return name
+
+    def _ensure_one(self, variable: str, name_on: Callable[[Path, str], str]) -> str:
         choice = self.choice
         if choice.source == "official":
             self._pull({"PYTHON_IMAGE": choice.python_base})
-        name = images.test_image(self.stack.root, choice.python_base)
-        self._build(self._missing({"TEST_IMAGE": name}), choice)
+        name = name_on(self.stack.root, choice.python_base)
+        self._build(self._missing({variable: name}), choice)
         return name
 
     def check_buildable(self) -> None:
@@ -141,14 +156,16 @@ class ImageStore:
         if not _is_present(name) and not processes.succeeds(["docker", "pull", "--quiet", name], timeout=_PULL_SECONDS):
             console.warn(f"{name} could not be pulled.")
 
-    def _build(self, wanted: Mapping[str, str], choice: images.Choice) -> None:
+    def _build(
+        self, wanted: Mapping[str, str], choice: images.Choice, arguments: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         if not wanted:
             return
         if choice.source == "stand-in" and not _is_present(choice.python_base):
             base_image.build(self.toolbox, choice.python_base)
         services = [_build_service(variable) for variable in wanted]
         with console.step(f"Building {', '.join(services)}"):
-            self._run_build(services, {**wanted, **self._build_environment(choice)})
+            self._run_build(services, {**wanted, **arguments, **self._build_environment(choice)})
         for repository in {name.partition(":")[0] for name in wanted.values()}:
             _drop_old(repository)
 

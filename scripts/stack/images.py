@@ -32,6 +32,9 @@ OPTIONAL: Final = "GRAFANA_IMAGE"
 #: What the stand-ins' and the application's base holds. busybox brings the wget that health checks call.
 BASE_PACKAGES: Final = ("busybox", "ca-certificates", "python3", "python3-venv")
 
+#: Repository of the application with a clock that can be set.
+SKEWED: Final = "holdfast/skewed"
+
 _TAG_LENGTH: Final = 12
 
 
@@ -104,6 +107,17 @@ def app_image(root: Path, python_base: str, domain_apps: str) -> str:
 
 def test_image(root: Path, python_base: str) -> str:
     return f"holdfast/test:{content_tag(root, test_files(root), python_base)}"
+
+
+def netfilter_image(root: Path, base: str) -> str:
+    """What cuts containers off: no part of a stack, built when a drill needs it."""
+    files = files_below(root / "services" / "netfilter")
+    return f"holdfast/netfilter:{content_tag(root, files, base)}"
+
+
+def skewed_image(root: Path, app: str) -> str:
+    """The application `app` with a clock that a fault can set: no part of a stack, built when chaos needs it."""
+    return f"{SKEWED}:{content_tag(root, files_below(root / 'services' / 'skewed'), app)}"
 
 
 def replaced_by_operator(values: Mapping[str, str], references: Mapping[str, str]) -> dict[str, str]:

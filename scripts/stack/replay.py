@@ -1,6 +1,7 @@
 """`replay --id ID`, or `replay NAME=VALUE …`: runs dead-lettered jobs again, through the API with the first key."""
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, stack: Stack) -> int:
     if bool(arguments.id) == bool(arguments.filter):
         raise StackError("Name one dead letter by ID, or many by FILTER (FILTER=all for every one).", fix=_USAGE)
+    if arguments.id and (arguments.dry_run or arguments.rate):
+        raise StackError("DRY_RUN and RATE go with FILTER; one letter is shown by: make dlq", fix=_USAGE)
     client = ApiClient.of(stack)
     if arguments.id:
-        return _one(client, arguments.id, dry_run=arguments.dry_run)
+        return _one(client, arguments.id)
     wanted = {} if arguments.filter == ["all"] else parse_filter(arguments.filter, FILTERS, _USAGE)
     body: dict[str, Any] = {"filter": wanted, "dry_run": arguments.dry_run}
     if arguments.rate:
@@ -35,9 +38,7 @@ def run(arguments: argparse.Namespace, stack: Stack) -> int:
     return _many(client, body)
 
 
-def _one(client: ApiClient, letter_id: str, *, dry_run: bool) -> int:
-    if dry_run:
-        raise StackError("DRY_RUN goes with FILTER; one letter is shown by: make dlq", fix=_USAGE)
+def _one(client: ApiClient, letter_id: str) -> int:
     try:
         answer = client.post(f"/dead-letters/{letter_id}/replay", {})
     except ApiError as error:
@@ -70,6 +71,8 @@ def _many(client: ApiClient, body: Mapping[str, Any]) -> int:
 
 def _rate(text: str) -> float:
     try:
-        return float(text)
+        if math.isfinite(rate := float(text)):
+            return rate
     except ValueError:
-        raise StackError(f"RATE={text} is no number of jobs per second.", fix=_USAGE) from None
+        pass
+    raise StackError(f"RATE={text} is no number of jobs per second.", fix=_USAGE)

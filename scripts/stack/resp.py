@@ -1,6 +1,8 @@
 """Speaks to one Redis or Sentinel over a socket: enough of RESP2 for the tools on the host, which install nothing."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -30,6 +32,20 @@ class RespClient:
         head = b"*%d\r\n" % len(parts)
         self._socket.sendall(head + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
         return self._read()
+
+    def listen(self, pattern: str) -> Iterator[tuple[str, str]]:
+        """(channel, message) of all that is published from now on. Raises OSError when the connection ends."""
+        self.command("PSUBSCRIBE", pattern)
+        self._socket.settimeout(None)
+        while True:
+            published = self._read()
+            if isinstance(published, list):
+                yield str(published[-2]), str(published[-1])
+
+    def interrupt(self) -> None:
+        """Ends whatever waits on this connection, in any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._stream.close()

@@ -10,13 +10,13 @@ from scripts.stack.deployment import Stack
 
 POOLS: Final = ("fast", "cpu", "io")
 #: Seconds one job may take from submit to its end.
-WITHIN_SECONDS: Final = 60.0
+WITHIN_SECONDS: Final = 180.0
 #: Days before today in which the sample archive surely has a clear scene of every field.
 _DAYS: Final = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--within", type=float, default=WITHIN_SECONDS, help="seconds each job may take (60)")
+    parser.add_argument("--within", type=float, default=WITHIN_SECONDS, help="seconds each job may take (180)")
 
 
 def run(arguments: argparse.Namespace, stack: Stack) -> int:

@@ -4,10 +4,18 @@ The tree is mounted read-only and copied to tmpfs first: what runs sees one mome
 unprivileged user can read it however closed the clone is. The servers that tests spawn listen on loopback.
 """
 
+import json
 import shlex
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from scripts.stack import processes
+from scripts.stack.errors import StackError
+
+#: Each process of pytest starts servers of its own, some twenty programs: no more of them than a small host has cores.
+PYTEST: Final = ("pytest", "-q", "-n", "2", "--dist", "worksteal")
 
 #: Never copied: secrets, tools, history and what other runs left.
 _LEFT_BEHIND: Final = (
@@ -42,8 +50,29 @@ def argv(
         f"&& exec setpriv --reuid={_USER} --regid={_USER} --clear-groups -- {shlex.join(command)}"
     )
     options = ["--rm", "--init", "--name", name, "--network", "none", "--tmpfs", _TMPFS, "--shm-size", "256m"]
-    options += ["--volume", f"{root}:/source:ro", "--env", "PYTHONDONTWRITEBYTECODE=1"]
+    options += ["--volume", f"{root}:/source:ro"]
     if disk:
         script = f"chown {_USER}:{_USER} {disk} && {script}"
         options += ["--volume", disk]
     return ["docker", "run", *options, image, "sh", "-ec", script]
+
+
+def records(
+    root: Path, image: str, command: Sequence[str], *, name: str, disk: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """JSON objects as `command` writes them, one a line; at the end, however it comes, no container is left.
+
+    Raises StackError when the command fails.
+    """
+    with subprocess.Popen(
+        argv(root, image, command, name=name, disk=disk), stdout=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            assert running.stdout is not None
+            for line in running.stdout:
+                yield json.loads(line)
+        finally:
+            # While it runs: whoever reads no further would wait for its end.
+            processes.succeeds(["docker", "rm", "--force", "--volumes", name])
+    if running.returncode != 0:
+        raise StackError(f"{shlex.join(command)} ended with status {running.returncode}.", fix="read its output above")

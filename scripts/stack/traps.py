@@ -20,6 +20,6 @@ def run(arguments: argparse.Namespace, stack: Stack) -> int:
     """The status of pytest: 0 when every cell is as recorded."""
     image = ImageStore(stack, Toolbox(stack.root / ".tools")).ensure_tests()
     chosen = ["-m", "sample or not sample", "-k", arguments.only, SUITE]
-    command = ["pytest", "-q", "--show-capture=no", "-r", "fE", *chosen]
+    command = [*test_container.PYTEST, "--show-capture=no", "-r", "fE", *chosen]
     name = f"holdfast-traps-{os.getpid()}"
     return processes.call(test_container.argv(stack.root, image, command, name=name), check=False)

@@ -13,7 +13,7 @@ from scripts.stack.start_record import StartRecord
 from scripts.stack.toolbox import Toolbox
 
 #: Seconds until every service has to be healthy; a cold start measured below 60.
-WAIT_SECONDS: Final = 240
+WAIT_SECONDS: Final = 480
 
 #: What the shell exported for these at the first start is kept in `.env`: a later command of another shell would
 #: otherwise mean another stack. MODE and TOPOLOGY are remembered with every start.

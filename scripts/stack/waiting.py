@@ -25,3 +25,11 @@ def wait_until(
         if time.monotonic() >= deadline:
             raise StackError(f"{otherwise} (waited {within:g} s)", fix=fix)
         time.sleep(pause)
+
+
+def comes_true(condition: Callable[[], bool], *, within: float, pause: float = 0.2) -> bool:
+    """Whether `condition` is true within so many seconds; False also when it raises StackError."""
+    try:
+        return wait_until(condition, within=within, otherwise="", pause=pause)
+    except StackError:
+        return False

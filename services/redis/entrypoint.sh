@@ -1,10 +1,12 @@
 #!/bin/sh
-# Starts one Redis node: renders its ACL and configuration, decides whom it follows, becomes redis-server.
+# Starts one Redis node: renders its ACL and configuration, decides whom it follows, and runs redis-server; beside
+# Sentinels a primary hands over before it stops.
 #
 # REDIS_ADDRESS        this node's own address
 # REDIS_FIRST_PRIMARY  address that leads when nobody remembers anything
 # REDIS_SENTINELS      addresses of the Sentinels, space-separated; empty = standalone, this node leads
 # REDIS_PRIMARY_NAME   what the Sentinels call the primary
+# shellcheck disable=SC2329 # of_each and trap call functions by name
 set -eu
 umask 077
 # shellcheck source=services/redis/rendering.sh
@@ -13,6 +15,8 @@ umask 077
 readonly CONFIGURATION=/data/node.conf # Sentinel makes Redis rewrite it: the role that this node had is on its volume
 readonly DISCOVERY_SECONDS=5
 readonly PRIMARY_SECONDS=5
+readonly SWITCH_SECONDS=5 # from "down" to the new primary
+readonly STARTING_DOWN_AFTER_MS=300000 # a Sentinel that judges nobody yet
 readonly BY_SENTINELS='the Sentinels agree'
 readonly DEFAULT_MAXMEMORY=333mb
 
@@ -42,6 +46,36 @@ view() {
     state=$(ask "$1" MASTER "$REDIS_PRIMARY_NAME")
     [ -n "$state" ] || return 0
     if printf '%s\n' "$state" | grep -qx master; then echo up; else echo down; fi
+}
+
+# value <name>: a field of $state, which is a Sentinel's answer to MASTER.
+value() {
+    printf '%s\n' "$state" | grep -x -A 1 "$1" | tail -n 1
+}
+
+# verdict <Sentinel>: `late` when it has missed the primary for so long that it replaces it before a node that starts now
+# is up; nothing otherwise.
+verdict() {
+    state=$(ask "$1" MASTER "$REDIS_PRIMARY_NAME")
+    [ -n "$state" ] || return 0
+    patience=$(value down-after-milliseconds)
+    [ "$patience" -lt "$STARTING_DOWN_AFTER_MS" ] || return 0
+    [ $((5 * $(value last-ok-ping-reply))) -lt $((2 * patience)) ] || echo "late $patience"
+}
+
+# let_pass: a primary that crashed and is back within a second would take writes for another one, while the Sentinels
+# replace it, and lose them all. It waits for the end of that, and leads when they still want it.
+let_pass() {
+    patience=$(of_each verdict | sort | uniq -c | sed -n 's/^ *[23] late //p')
+    [ -n "$patience" ] || return 0
+    say "has been missed: waits for the Sentinels to replace it"
+    deadline=$(($(date +%s) + SWITCH_SECONDS + (patience + 999) / 1000))
+    while time_is_left; do
+        followed=$(agreed)
+        [ "${followed:-$primary}" = "$primary" ] || break
+        sleep 0.1
+    done
+    primary=${followed:-$primary}
 }
 
 # agreed: the address that at least two Sentinels name, or nothing.
@@ -119,6 +153,7 @@ if [ -n "${REDIS_SENTINELS:-}" ]; then
     replication_password=$(secret replication)
     deadline=$(($(date +%s) + DISCOVERY_SECONDS))
     find_primary
+    [ "$primary" != "$REDIS_ADDRESS" ] || [ "$source" != "$BY_SENTINELS" ] || let_pass
     if [ "$primary" = "$REDIS_ADDRESS" ]; then
         say "leads: $source"
     else
@@ -128,5 +163,22 @@ if [ -n "${REDIS_SENTINELS:-}" ]; then
 fi
 render_configuration >"$CONFIGURATION.new"
 mv "$CONFIGURATION.new" "$CONFIGURATION"
-# Nothing may stand between init and Redis: TERM has to reach it.
-exec redis-server "$CONFIGURATION"
+# A lone Redis: nothing stands between init and it.
+[ -n "${REDIS_SENTINELS:-}" ] || exec redis-server "$CONFIGURATION"
+
+# TERM reaches this shell, and Redis only when another node leads or none can. The wait is cut short by the signal.
+leave() {
+    trap : TERM # not '': what is ignored here would be ignored by every command of the hand-over
+    sh /opt/holdfast/hand-over.sh || :
+    kill -TERM "$server"
+}
+redis-server "$CONFIGURATION" &
+server=$!
+trap leave TERM
+status=0
+wait "$server" || status=$?
+while kill -0 "$server" 2>/dev/null; do
+    status=0
+    wait "$server" || status=$?
+done
+exit "$status"

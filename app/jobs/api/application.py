@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 import structlog
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, InterfaceError, NotSupportedError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
@@ -175,5 +175,6 @@ _HANDLERS: Final[dict[type[Exception], _Handler]] = {
     errors.DeadLetterNotFound: _not_found,
     OperationalError: _database,
     InterfaceError: _database,
+    NotSupportedError: _database,
     DataError: _database,
 }

@@ -9,7 +9,7 @@ from ninja.security import HttpBearer
 
 from jobs.api.problems import Problem
 from jobs.api.rate_limit import limiter
-from jobs.keys import ApiKey, verify
+from jobs.keys import LiveKey, verify
 
 Scope = Literal["read", "submit", "operate"]
 
@@ -67,7 +67,7 @@ def unauthenticated(detail: str) -> Problem:
 _CHALLENGE: Final = 'Bearer realm="holdfast"'
 
 
-def _principal(key: ApiKey) -> Principal:
+def _principal(key: LiveKey) -> Principal:
     limit = key.rate_limit if key.rate_limit is not None else settings.HOLDFAST.api_rate_limit
     return Principal(owner=key.owner, scopes=frozenset(key.scopes), key_id=key.id, rate_limit=limit)
 

@@ -3,8 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from ninja import Field, Schema
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+)
 
 from jobs.api.text import STORABLE, Storable
 from jobs.states import Reason, State
@@ -17,7 +25,7 @@ PriorityWord = Literal["high", "normal", "low"]
 PoolName = Literal["fast", "cpu", "io"]
 
 
-class Request(Schema):
+class Request(BaseModel):
     """A body from outside: unknown members are errors, so that a misspelt one is not ignored in silence."""
 
     model_config = ConfigDict(extra="forbid")
@@ -78,26 +86,26 @@ class BulkIn(Request):
     jobs: Annotated[list[JobIn], Field(min_length=1, max_length=BULK_LIMIT)]
 
 
-class Accepted(Schema):
+class Accepted(BaseModel):
     id: str = Field(description="Opaque.")
     status: State
     request_hash: str = Field(description="SHA-256 of the canonical request, hex.")
     url: str = Field(description="Path of the job.")
 
 
-class BulkItem(Schema):
+class BulkItem(BaseModel):
     id: str
     status: State
     duplicate: bool = Field(description="An equal request was there before, or stands earlier in this one.")
 
 
-class BulkAccepted(Schema):
+class BulkAccepted(BaseModel):
     """One item per job of the request, in its order."""
 
     jobs: list[BulkItem]
 
 
-class Event(Schema):
+class Event(BaseModel):
     at: datetime
     event: str
     to_status: State
@@ -106,19 +114,19 @@ class Event(Schema):
     reason: str
 
 
-class Failure(Schema):
+class Failure(BaseModel):
     error_class: str
     message: str
 
 
-class File(Schema):
+class File(BaseModel):
     name: str
     media_type: str
     bytes: int
     url: str = Field(description="Path of the file's content.")
 
 
-class JobSummary(Schema):
+class JobSummary(BaseModel):
     id: str
     status: State
     kind: str
@@ -146,21 +154,21 @@ class JobOut(JobSummary):
     previous: str | None = Field(description="The failed or cancelled job of the same request.")
 
 
-class JobPage(Schema):
+class JobPage(BaseModel):
     """Newest first."""
 
     jobs: list[JobSummary]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null at the end.")
 
 
-class Cancelled(Schema):
+class Cancelled(BaseModel):
     id: str
     status: State
     was: State
     note: str = Field(description="What the cancellation could not undo.")
 
 
-class DeadLetterOut(Schema):
+class DeadLetterOut(BaseModel):
     id: str
     job_id: str | None = Field(description="null for a stream entry that names no job.")
     owner: str
@@ -180,7 +188,7 @@ class DeadLetterOut(Schema):
     replayed_by: str
 
 
-class DeadLetterPage(Schema):
+class DeadLetterPage(BaseModel):
     """Highest id first; the id of a job's letter is the job's."""
 
     dead_letters: list[DeadLetterOut]
@@ -207,12 +215,12 @@ class BulkReplayIn(Request):
     cursor: Annotated[Storable | None, Field(max_length=200, description="`next_cursor` of the answer before.")] = None
 
 
-class Refusal(Schema):
+class Refusal(BaseModel):
     id: str = Field(description="The dead letter.")
     message: str
 
 
-class BulkReplayed(Schema):
+class BulkReplayed(BaseModel):
     """matched = created + joined + refused."""
 
     id: str = Field(description="Of the row that says who did this.")
@@ -226,7 +234,7 @@ class BulkReplayed(Schema):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next letters; null at the end.")
 
 
-class Replayed(Schema):
+class Replayed(BaseModel):
     id: str = Field(description="The job that now stands for the dead letter.")
     status: State
     created: bool = Field(description="False when it joined the open or succeeded job of the same request.")

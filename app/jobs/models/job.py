@@ -77,7 +77,7 @@ class Job(models.Model):
     next_dispatch_at = models.DateTimeField()
     dispatch_gen = models.IntegerField(db_default=0)  #: hints sent so far; for traces and refused batches only
     hinted_at = models.DateTimeField(null=True, blank=True)  #: last hint that Redis took, null = none since QUEUED
-    grace_seconds = models.PositiveSmallIntegerField()  #: distance of the next hint; doubles to 300
+    grace_seconds = models.PositiveSmallIntegerField()  #: distance of the next hint; doubles to 300, anew at each claim
     held = models.BooleanField(db_default=False)  #: not hinted while its kind fails in bulk, see jobs.kind_breaker
     broker_epoch = models.CharField(max_length=100, blank=True, db_default="")  #: Redis that took the last hint
 

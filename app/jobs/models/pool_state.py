@@ -9,7 +9,7 @@ class PoolState(models.Model):
     pool = models.CharField(primary_key=True, max_length=20)
     open = models.BigIntegerField()  #: open jobs; counting stops at the admission limit + 1
     hinted = models.IntegerField()  #: hints unclaimed inside their grace, after this tick's feed
-    ready = models.BigIntegerField(null=True)  #: hints ready in Redis, null = Redis did not say
+    ready = models.BigIntegerField(null=True)  #: hints ready in Redis, null = not known: nobody waits for one
     behind = models.BooleanField()  #: due rows wait for the sweeper: a submit must not overtake them
     grace_seconds = models.PositiveSmallIntegerField()  #: first distance between two hints
     at = models.DateTimeField()  #: database clock

@@ -2,28 +2,31 @@
 
 from typing import Final
 
-from jobs.sql.fragments import DEAD_LETTER, RUNNING, event, lease
+from jobs.sql.fragments import DEAD_LETTER, QUEUED, RUNNING, event, lease
 
 # -- claim ----------------------------------------------------------------------------------------------------------
 # In: `key`, and `first_key` of the same claim when its answer was lost: the repetition finds the lease that it won,
 # which is no new attempt. Keys of one claim grow, so that what a frozen server executes late takes over from no later
 # one.
-# Out: always one row when the job exists. `token` null = not won; `was`, `attempt` and the times say why.
-_OWN: Final = "{row}.state = 'RUNNING' AND {row}.claim_key >= %(first_key)s AND {row}.claim_key < %(key)s"
+# In: also `ids`, each once; each row is won or not by itself. `alone` = it is one: of several only those are won that
+# were never tried, so that a job that kills its worker does so to its neighbours once, however old the message.
+# The grace starts anew: how often the job was hinted until now says nothing of how long its rescue may take.
+# Out: one row for each job that exists. `token` null = not won; `was`, `attempt` and the times say why.
+_OWN: Final = "{row}.state || '' = 'RUNNING' AND {row}.claim_key >= %(first_key)s AND {row}.claim_key < %(key)s"
 #: The kind's breaker is open, and this job is not its probe.
 _HOLDS: Final = "b.is_open AND b.probe_id IS DISTINCT FROM job.id"
 CLAIM: Final = f"""
     WITH claimed AS (
         UPDATE job SET state = 'RUNNING', attempt = attempt + CASE WHEN {_OWN.format(row="job")} THEN 0 ELSE 1 END,
             lease_token = lease_token + 1, leased_by = %(leased_by)s, claim_key = %(key)s,
-            started_at = clock_timestamp(), held = false,
+            started_at = clock_timestamp(), held = false, grace_seconds = %(grace)s,
             lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
-        WHERE id = %(id)s
+        WHERE id = ANY(%(ids)s::uuid[])
           AND ({_OWN.format(row="job")}
-               OR attempt < max_attempts
-                  AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
+               OR attempt < max_attempts AND (%(alone)s OR attempt = 0)
+                  AND ({QUEUED} AND (not_before IS NULL OR not_before <= clock_timestamp())
                        AND NOT EXISTS (SELECT 1 FROM kind_breaker AS b WHERE b.kind = job.kind AND {_HOLDS})
-                       OR state = 'RUNNING' AND lease_until < clock_timestamp()))
+                       OR {RUNNING} AND lease_until < clock_timestamp()))
         RETURNING id, state, attempt, lease_token, dispatch_gen, started_at
     ), noted AS (
         INSERT INTO job_event (job_id, at, event, actor, from_state, to_state, attempt, lease_token, dispatch_gen,
@@ -36,26 +39,30 @@ CLAIM: Final = f"""
                     ELSE 'lease of ' || was.leased_by || ' ran out' END
         FROM claimed JOIN job was USING (id)
     )
-    SELECT job.state AS was, claimed.lease_token, claimed.attempt, job.max_attempts, job.root_id, job.owner, job.kind,
-           job.pool, job.farm_id, job.params, job.callback_url, job.priority, job.traceparent,
+    SELECT job.id, job.state AS was, claimed.lease_token, claimed.attempt, job.max_attempts, job.root_id, job.owner,
+           job.kind, job.pool, job.farm_id, job.params, job.callback_url, job.priority, job.traceparent,
            extract(epoch FROM claimed.started_at - job.hinted_at)::float8,
            extract(epoch FROM claimed.started_at - job.lease_until)::float8,
            coalesce(job.not_before > clock_timestamp(), false),
            EXISTS (SELECT 1 FROM kind_breaker AS b WHERE b.kind = job.kind AND {_HOLDS})
-    FROM job LEFT JOIN claimed USING (id) WHERE job.id = %(id)s
+    FROM job LEFT JOIN claimed USING (id) WHERE job.id = ANY(%(ids)s::uuid[])
 """
 
 # -- out of RUNNING, fenced: no row back = the token is stale ---------------------------------------------------------
+# In: arrays of equal length. By place and not by a join: with `id = ANY` the plan is the primary key, whatever the
+# statistics said when it was made.
+_PLACE: Final = "array_position(%(ids)s::uuid[], id)"
+_HELD: Final = f"id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND lease_token = (%(tokens)s::bigint[])[{_PLACE}]"
 FINISH: Final = f"""
     WITH done AS (
         UPDATE job SET state = 'SUCCEEDED', lease_token = lease_token + 1, lease_until = NULL,
-            finished_at = clock_timestamp(), result = %(result)s::jsonb, files = %(files)s::jsonb,
-            error_class = '', error_message = ''
-        WHERE id = %(id)s AND {RUNNING} AND lease_token = %(token)s
+            finished_at = clock_timestamp(), result = (%(results)s::text[])[{_PLACE}]::jsonb,
+            files = (%(files)s::text[])[{_PLACE}]::jsonb, error_class = '', error_message = ''
+        WHERE {_HELD}
         RETURNING id, state, attempt, lease_token, dispatch_gen, leased_by,
                   extract(epoch FROM finished_at - greatest(accepted_at, not_before))::float8 AS seconds
     ), noted AS ({event("done", "'succeeded'", "leased_by", before="'RUNNING'")})
-    SELECT seconds FROM done
+    SELECT id, seconds FROM done
 """
 # While the kind's breaker is open the attempt is given back.
 RETRY: Final = f"""
@@ -81,12 +88,13 @@ FAIL: Final = f"""
     ), dead AS ({DEAD_LETTER.format(reason="%(reason)s")})
     SELECT extract(epoch FROM finished_at - greatest(accepted_at, not_before))::float8 FROM done
 """
-# In: ids of one instance. The attempt is given back: it did not fail.
+# In: ids of one instance, and their tokens or null for whatever they are. The attempt is given back: it did not fail.
 HAND_BACK: Final = f"""
     WITH done AS (
         UPDATE job SET state = 'QUEUED', lease_token = lease_token + 1, lease_until = NULL, leased_by = '',
             attempt = attempt - 1, next_dispatch_at = clock_timestamp(), hinted_at = NULL
         WHERE id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND leased_by = %(leased_by)s
+          AND coalesce(lease_token = (%(tokens)s::bigint[])[{_PLACE}], true)
         RETURNING id, state, attempt, lease_token, dispatch_gen
     ), noted AS ({event("done", "'handed_back'", "%(leased_by)s", before="'RUNNING'")})
     SELECT id FROM done
@@ -114,10 +122,15 @@ CANCEL: Final = """
 """
 
 # -- heartbeat ------------------------------------------------------------------------------------------------------
+# Waits for no row: one that is locked is about to change hands, its lease is left to the next beat, and it counts as
+# held until then. Waiting for a finish of several, which locks in an order of its own, could end in a deadlock.
+_OURS: Final = f"SELECT id FROM job WHERE id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND leased_by = %(leased_by)s"
 RENEW: Final = f"""
-    UPDATE job SET lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
-    WHERE id = ANY(%(ids)s::uuid[]) AND {RUNNING} AND leased_by = %(leased_by)s
-    RETURNING id
+    WITH free AS ({_OURS} FOR UPDATE SKIP LOCKED), renewed AS (
+        UPDATE job SET lease_until = clock_timestamp() + {lease()}, next_dispatch_at = clock_timestamp() + {lease()}
+        FROM free WHERE job.id = free.id
+    )
+    {_OURS}
 """
 
 # -- probes: not idempotent on purpose --------------------------------------------------------------------------------
@@ -127,8 +140,9 @@ COUNT_PROBE: Final = """
 """
 
 # -- bridge -----------------------------------------------------------------------------------------------------------
+# Out: also whether the job may share a message: never tried, and of one of the `batchable` kinds.
 DISPATCHABLE: Final = """
-    SELECT id FROM job
+    SELECT id, attempt = 0 AND kind = ANY(%(batchable)s::text[]) FROM job
     WHERE id = ANY(%(ids)s::uuid[])
       AND (state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())
            OR state = 'RUNNING' AND lease_until < clock_timestamp())

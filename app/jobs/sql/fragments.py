@@ -9,9 +9,11 @@ from dispatch.pools import POOLS
 GRACE_CAP_SECONDS: Final = 300
 
 OPEN: Final = "state IN ('QUEUED', 'RUNNING')"
-#: Beside an id. Spelt so that the partial index of running rows does not match it: being small it would look cheaper
-#: than the primary key, and each claim leaves a dead entry in it, which pile up behind any long transaction.
+#: Beside an id. Spelt so that no index on the state matches it: one that is small looks cheaper than the primary key, a
+#: prepared plan outlives its smallness, and each claim leaves a dead entry in it, which pile up behind any long
+#: transaction.
 RUNNING: Final = "state || '' = 'RUNNING'"
+QUEUED: Final = "state || '' = 'QUEUED'"
 
 
 class IdentityForm(StrEnum):

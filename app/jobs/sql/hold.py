@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from jobs.sql.fragments import QUEUED, RUNNING
+
 # Out per kind: jobs that failed and attempts that succeeded lately, and since its breaker last changed. Looks at the
 # newest `events` rows of the timelines, so that its cost does not grow with them.
 KIND_ENDS: Final = """
@@ -44,24 +46,32 @@ HOLD_HINTED: Final = """
     FROM out WHERE job.id = out.id
 """
 
-# One held job per open kind, when its last probe has ended: the next one by id of those tried least. Out: its hint.
+# One held job per open kind, when its last probe has ended: the next one by id of those tried least. A probe whose hint
+# waits to be claimed stays the probe, however long the list is, and its hint is repeated after `repeat` seconds, as it
+# may be lost: before it is due, or the feed that follows would hold it back. Out: the hint.
 _CANDIDATE: Final = """
     SELECT id FROM (
         SELECT id, attempt FROM job
         WHERE job.kind = kind_breaker.kind AND held AND state = 'QUEUED' {after} ORDER BY id LIMIT 100
     ) waiting ORDER BY attempt, id LIMIT 1"""
+_UNCLAIMED: Final = f"{QUEUED} AND hinted_at IS NOT NULL"
 PROBE_KINDS: Final = f"""
     WITH turn AS (
         UPDATE kind_breaker SET probed_at = clock_timestamp(),
-            probe_id = coalesce(({_CANDIDATE.format(after="AND id > probe_id")}), ({_CANDIDATE.format(after="")}))
+            probe_id = coalesce((SELECT id FROM job WHERE id = probe_id AND {_UNCLAIMED}),
+                ({_CANDIDATE.format(after="AND id > probe_id")}), ({_CANDIDATE.format(after="")}), probe_id)
         WHERE is_open AND (probed_at IS NULL OR probed_at < clock_timestamp() - make_interval(secs => %(every)s))
-          AND NOT EXISTS (SELECT 1 FROM job last WHERE last.id = probe_id AND last.state = 'RUNNING')
+          AND NOT EXISTS (
+              SELECT 1 FROM job WHERE id = probe_id
+              AND ({RUNNING} OR {_UNCLAIMED} AND next_dispatch_at > clock_timestamp()
+                   AND hinted_at > clock_timestamp() - make_interval(secs => %(repeat)s)))
         RETURNING probe_id
     )
     UPDATE job SET held = false, dispatch_gen = dispatch_gen + 1, hinted_at = clock_timestamp(),
-        broker_epoch = %(epoch)s, next_dispatch_at = clock_timestamp() + make_interval(secs => grace_seconds)
-    FROM turn WHERE job.id = turn.probe_id AND job.state = 'QUEUED'
-    RETURNING job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash, job.traceparent
+        broker_epoch = %(epoch)s, next_dispatch_at = clock_timestamp() + make_interval(secs => 2 * %(repeat)s)
+    FROM turn WHERE job.id = turn.probe_id AND {QUEUED} AND (held OR hinted_at IS NOT NULL)
+    RETURNING job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash, job.traceparent,
+              job.attempt
 """
 
 LET_GO: Final = """

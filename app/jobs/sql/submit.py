@@ -1,25 +1,37 @@
-"""Accepting: submit, Idempotency-Key, admission, replay."""
+"""Accepting: API key, submit, Idempotency-Key, admission."""
 
 from typing import Final
 
 from jobs.sql.fragments import IdentityForm, event
 
+# -- API key --------------------------------------------------------------------------------------------------------
+# Out: digest of the secret, whether its last use is not noted since `step`, and what jobs.keys.LiveKey holds.
+READ_LIVE_KEY: Final = """
+    SELECT secret_sha256, last_used_at IS NULL OR last_used_at < statement_timestamp() - %(step)s::interval,
+           id, owner, scopes, rate_limit
+    FROM api_key WHERE id = %(id)s AND revoked_at IS NULL
+"""
+NOTE_KEY_USE: Final = """
+    UPDATE api_key SET last_used_at = clock_timestamp()
+    WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < statement_timestamp() - %(step)s::interval)
+"""
+
 # -- submit ---------------------------------------------------------------------------------------------------------
-# In: arrays of equal length, sorted by what they stand for, each once. Out: one row per input, in any order.
-# `created` false = an equal request stands there. `id` null = it stood there and is gone, or is not yet visible: again.
+# In: arrays of equal length, sorted by what they stand for, each once. Out: one row per input, in any order: its place
+# from 0, the job that it met, the state, the generation of its hint. No job met = created, unless there is no state:
+# then an equal request stood there and is gone, or is not yet visible: again.
 _SUBMIT: Final = """
     WITH asked AS (
-        SELECT * FROM unnest(
+        SELECT *, may_hint AND (not_before IS NULL OR not_before <= statement_timestamp()) AS hint,
+               clock_timestamp() AS now
+        FROM unnest(
             %(ids)s::uuid[], %(owners)s::text[], %(identities)s::text[], %(hashes)s::text[], %(kinds)s::text[],
             %(pools)s::text[], %(farms)s::text[], %(params)s::text[], %(callbacks)s::text[], %(priorities)s::smallint[],
             %(not_before)s::timestamptz[], %(max_attempts)s::smallint[], %(roots)s::uuid[], %(parents)s::uuid[],
             %(replays)s::uuid[], %(stand_for)s::text[], %(hint)s::boolean[], %(grace)s::integer[]
-        ) AS a (id, owner, identity, request_hash, kind, pool, farm_id, params, callback_url, priority, not_before,
-                max_attempts, root_id, parent_id, replay_of_id, stands_for, may_hint, grace)
-    ), timed AS (
-        SELECT *, may_hint AND (not_before IS NULL OR not_before <= statement_timestamp()) AS hint,
-               clock_timestamp() AS now
-        FROM asked
+        ) WITH ORDINALITY AS a (
+            id, owner, identity, request_hash, kind, pool, farm_id, params, callback_url, priority, not_before,
+            max_attempts, root_id, parent_id, replay_of_id, stands_for, may_hint, grace, place)
     ), created AS (
         INSERT INTO job (
             id, owner, identity, request_hash, hash_version, kind, pool, farm_id, params, callback_url, priority,
@@ -37,13 +49,11 @@ _SUBMIT: Final = """
                CASE WHEN hint THEN least(2 * grace, %(grace_cap)s) ELSE grace END,
                CASE WHEN hint THEN %(epoch)s ELSE '' END,
                now, '[]'::jsonb
-        FROM timed t ORDER BY coalesce(stands_for, identity)
+        FROM asked t ORDER BY coalesce(stands_for, identity)
         ON CONFLICT (owner, ({key})) WHERE {predicate} DO NOTHING
-        RETURNING id, owner, state, request_hash, kind, pool, priority, attempt, lease_token, dispatch_gen, traceparent
+        RETURNING id, owner, state, attempt, lease_token, dispatch_gen
     ), noted AS ({event})
-    SELECT asked.id, coalesce(created.id, met.id), created.id IS NOT NULL,
-           coalesce(created.state, met.state, ''), asked.request_hash, asked.kind, asked.pool, asked.priority,
-           coalesce(created.dispatch_gen, 0), %(traceparent)s
+    SELECT asked.place - 1, met.id, coalesce(created.state, met.state, ''), coalesce(created.dispatch_gen, 0)
     FROM asked
     LEFT JOIN created ON created.id = asked.id
     LEFT JOIN LATERAL (
@@ -52,8 +62,13 @@ _SUBMIT: Final = """
           AND {predicate}
     ) met ON true
 """
+# Without the indentation: psycopg parses a statement of more than 4,096 characters anew at each use.
 SUBMIT: Final = {
-    form: _SUBMIT.format(predicate=form.value, key=form.key, event=event("created", "'accepted'", "owner", before="''"))
+    form: " ".join(
+        _SUBMIT.format(
+            predicate=form.value, key=form.key, event=event("created", "'accepted'", "owner", before="''")
+        ).split()
+    )
     for form in IdentityForm
 }
 

@@ -57,7 +57,7 @@ _TAKE: Final = """
             ELSE least(2 * greatest(grace_seconds, %(grace)s), {cap}) END
     FROM taken WHERE job.id = taken.id
     RETURNING NOT (hold OR wait), job.id, job.dispatch_gen, job.kind, job.pool, job.priority, job.request_hash,
-              job.traceparent
+              job.traceparent, job.attempt
 """
 DUE: Final = f"""
     SELECT id FROM job
@@ -79,6 +79,30 @@ _HINTED: Final = """
 TAKE_HINTED: Final = _TAKE.format(due=_HINTED, cap=GRACE_CAP_SECONDS)
 TAKE_DUE: Final = _TAKE.format(due=DUE, cap=GRACE_CAP_SECONDS)
 TAKE_EXPIRED: Final = _TAKE.format(due=_EXPIRED, cap=GRACE_CAP_SECONDS)
+
+# Hints that are older than the grace of an idle pool, doubled with each hint, are due now. Those of a lease that ran
+# out are counted from its end, since `dispatch_gen` counts those before the claim too: as old as the lease was at the
+# last hint is a distance that doubles.
+LOST_DUE: Final = f"""
+    WITH unclaimed AS (
+        SELECT id FROM job
+        WHERE pool = %(pool)s AND state = 'QUEUED' AND hinted_at IS NOT NULL
+          AND next_dispatch_at > statement_timestamp() AND NOT held
+          AND (not_before IS NULL OR not_before <= statement_timestamp())
+          AND hinted_at < statement_timestamp()
+            - make_interval(secs => least(%(grace)s * 2.0 ^ least(dispatch_gen - 1, 10), {GRACE_CAP_SECONDS}))
+        ORDER BY next_dispatch_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), unrescued AS (
+        SELECT id FROM job
+        WHERE pool = %(pool)s AND state = 'RUNNING' AND lease_until < statement_timestamp()
+          AND next_dispatch_at > statement_timestamp() AND hinted_at > lease_until
+          AND hinted_at < statement_timestamp() - least(
+              greatest(hinted_at - lease_until, make_interval(secs => %(grace)s)),
+              make_interval(secs => {GRACE_CAP_SECONDS}))
+        ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), lost AS (SELECT id FROM unclaimed UNION ALL SELECT id FROM unrescued)
+    UPDATE job SET next_dispatch_at = clock_timestamp() FROM lost WHERE job.id = lost.id
+"""
 
 # A refused batch: due at once, where nobody hinted since.
 REFUSED: Final = f"""
@@ -128,14 +152,21 @@ ENTER_EPOCH: Final = """
     RETURNING epoch
 """
 # Hints of an older epoch may be lost: `rate` of them are due now, `rate` more each second, so that the new broker is
-# not flooded.
-EPOCH_DUE: Final = """
+# not flooded. Those of leases that ran out come first.
+EPOCH_DUE: Final = f"""
     WITH hinted AS (
-        SELECT id, row_number() OVER (ORDER BY priority, next_dispatch_at, id) - 1 AS position FROM job
+        SELECT id, 1 AS turn, priority, next_dispatch_at FROM job
         WHERE pool = %(pool)s AND state = 'QUEUED' AND hinted_at IS NOT NULL
           AND next_dispatch_at > statement_timestamp()
+        UNION ALL
+        SELECT id, 0, priority, next_dispatch_at FROM job
+        WHERE pool = %(pool)s AND state = 'RUNNING' AND lease_until < statement_timestamp()
+          AND next_dispatch_at > statement_timestamp() AND hinted_at > lease_until
+    ), placed AS (
+        SELECT id, row_number() OVER (ORDER BY turn, priority, next_dispatch_at, id) - 1 AS position FROM hinted
     ), locked AS (
-        SELECT job.id, position FROM job JOIN hinted USING (id) WHERE job.state = 'QUEUED'
+        SELECT job.id, position FROM job JOIN placed USING (id)
+        WHERE job.{OPEN} AND (job.state = 'QUEUED' OR job.lease_until < statement_timestamp())
         ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
     )
     UPDATE job SET grace_seconds = %(grace)s,
@@ -143,11 +174,13 @@ EPOCH_DUE: Final = """
                                  clock_timestamp() + make_interval(secs => position / %(rate)s::bigint))
     FROM locked WHERE job.id = locked.id
 """
-# Out: seconds from hint to claim of recently finished first attempts, by pool.
+# Out: seconds from hint to claim of attempts that began and ended within the last minute, by pool. One that was claimed
+# longer ago says how busy the pool was then.
 HINT_TO_CLAIM: Final = """
     SELECT pool, percentile_cont(0.99) WITHIN GROUP (ORDER BY seconds) FROM (
         SELECT pool, extract(epoch FROM started_at - hinted_at)::float8 AS seconds FROM job
         WHERE finished_at > statement_timestamp() - interval '60 seconds' AND thinned_at IS NULL
+          AND started_at > statement_timestamp() - interval '60 seconds'
           AND hinted_at IS NOT NULL AND started_at >= hinted_at
         ORDER BY finished_at DESC LIMIT 1000
     ) sample GROUP BY pool

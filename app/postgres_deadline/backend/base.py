@@ -1,4 +1,6 @@
-"""Django imports this module by its name; the class differs from Django's own in the pool that it makes."""
+"""Django imports this module by its name; the class differs from Django's own in its pool, and where a connection is
+lost inside a transaction.
+"""
 
 from typing import Any
 
@@ -13,6 +15,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     _connection_pools: dict[str, Any]
     _configure_connection: Any
+
+    def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
+        """As Django's, which ends every transaction with it, also one in which the connection was lost.
+
+        There it would connect only to set what a new connection has anyway, fail once more, and that error would take
+        the place of the COMMIT's: "nothing was sent" instead of "unknown".
+        """
+        if autocommit and self.connection is None:
+            self.autocommit = True
+            return
+        super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
 
     @property
     def pool(self) -> DeadlinePool | None:

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.bench import growth, shapes
+from tests.bench import following, growth, shapes
 from tests.bench.contenders import Bare, Contender, Holdfast
 from tests.bench.servers import Servers
 from tests.bench.shapes import Record, Web
-from tests.servers.process import free_ports
+from tests.servers.process import free_ports, private_directory
+from tests.servers.sentinel import SentinelTopology
 
-GROUPS = ("queue", "accept", "growth")
+type Shape = Callable[[], Iterator[Record]]
+
+GROUPS = ("queue", "submit", "accept", "growth", "watcher")
 
 
 def main() -> None:
@@ -32,8 +35,8 @@ def main() -> None:
     try:
         servers.start()
         emit({"shape": "facts", **servers.facts()})
-        for group in arguments.only or GROUPS[:2]:
-            _GROUPS[group](servers, arguments.disk, arguments.rounds)
+        for group in arguments.only or GROUPS[:3]:
+            _GROUPS[group](servers, private_directory(arguments.disk, group), arguments.rounds)
     finally:
         servers.stop()
 
@@ -49,51 +52,69 @@ def say(text: str) -> None:
 def measured(records: Iterator[Record], contender: str, number: int) -> None:
     for record in records:
         emit({"contender": contender, "round": number, **record})
-        value = next((record[name] for name in ("per_second", "p50_ms", "ms") if name in record), 0.0)
-        say(f"  round {number} {contender:<16} {record.get('operation', record['shape']):<18} {value:,.1f}")
+        value = next((record[name] for name in _SHOWN if name in record), 0.0)
+        who, what = record.get("contender", contender), record.get("operation", record["shape"])
+        say(f"  round {number} {who:<16} {what:<18} {value:,.1f}")
 
 
-def _contenders(servers: Servers, disk: Path) -> list[Contender]:
+#: Of a record, the first of these that it has is told while the bench runs.
+_SHOWN = ("cpu_us_per_job", "cpu_ms_per_second", "per_second", "p50_ms", "ms")
+
+
+def _contenders(servers: Servers, parent: Path) -> list[Contender]:
     return [
-        Bare("bare celery", servers, parent=disk, redis_database=2),
-        Holdfast("celery mode", servers, parent=disk, redis_database=4, mode="celery"),
-        Holdfast("stream mode", servers, parent=disk, redis_database=6, mode="stream"),
+        Bare("bare celery", servers, parent=parent, redis_database=2),
+        Holdfast("celery mode", servers, parent=parent, redis_database=4, mode="celery"),
+        Holdfast("stream mode", servers, parent=parent, redis_database=6, mode="stream"),
     ]
 
 
-def _queue(servers: Servers, disk: Path, rounds: int) -> None:
-    contenders = _contenders(servers, disk)
+def _queue(servers: Servers, parent: Path, rounds: int) -> None:
+    _contest(servers, parent, rounds, _queue_shapes)
+
+
+def _submit(servers: Servers, parent: Path, rounds: int) -> None:
+    _contest(servers, parent, rounds, _submit_shapes)
+
+
+def _contest(servers: Servers, parent: Path, rounds: int, shapes_of: Callable[[Contender], list[Shape]]) -> None:
+    contenders = _contenders(servers, parent)
     _start(contenders)
     try:
         for number in range(1, rounds + 1):
             for contender in contenders:
-                _queue_round(contender, number)
+                _contest_round(contender, number, shapes_of(contender))
     finally:
         for contender in contenders:
             contender.stop()
 
 
-def _queue_round(contender: Contender, number: int) -> None:
+def _contest_round(contender: Contender, number: int, shapes_of_round: list[Shape]) -> None:
     contender.thaw()
     shapes.prepare(contender)
-    for shape in _shapes_of(contender):
+    for shape in shapes_of_round:
         measured(shape(), contender.name, number)
     contender.freeze()
 
 
-def _shapes_of(contender: Contender) -> list[Callable[[], Iterator[Record]]]:
-    common = [shapes.enqueue, shapes.drain, shapes.latency, shapes.dispatch]
-    made: list[Callable[[], Iterator[Record]]] = [lambda shape=shape: shape(contender) for shape in common]
+def _queue_shapes(contender: Contender) -> list[Shape]:
+    common = [shapes.enqueue, shapes.drain, shapes.latency]
+    made: list[Shape] = [lambda shape=shape: shape(contender) for shape in common]
     if isinstance(contender, Bare):
         made.append(lambda: shapes.drain_of_nothing(contender))
+    return made
+
+
+def _submit_shapes(contender: Contender) -> list[Shape]:
+    made: list[Shape] = [lambda: shapes.dispatch(contender)]
     if isinstance(contender, Holdfast):
         made.append(lambda: shapes.submit_bulk(contender))
     return made
 
 
-def _accept(servers: Servers, disk: Path, rounds: int) -> None:
+def _accept(servers: Servers, parent: Path, rounds: int) -> None:
     ports = free_ports(2)
-    contender = Holdfast("accepting", servers, parent=disk, redis_database=8, mode="celery")
+    contender = Holdfast("accepting", servers, parent=parent, redis_database=8, mode="celery")
     _start([contender])
     webs = [
         Web("bare view", contender, port=ports[0], settings="tests.bench.bare_settings"),
@@ -113,12 +134,12 @@ def _accept(servers: Servers, disk: Path, rounds: int) -> None:
         contender.stop()
 
 
-def _growth(servers: Servers, disk: Path, rounds: int) -> None:
+def _growth(servers: Servers, parent: Path, rounds: int) -> None:
     contenders = {
-        size: Holdfast(f"open {size}", servers, parent=disk, redis_database=2 * place, mode="stream")
+        size: Holdfast(f"open {size}", servers, parent=parent, redis_database=2 * place, mode="stream")
         for place, size in enumerate(growth.SIZES, start=1)
     }
-    slow = Holdfast("slow", servers, parent=disk, redis_database=10, mode="stream")
+    slow = Holdfast("slow", servers, parent=parent, redis_database=10, mode="stream")
     everyone: list[Contender] = [*contenders.values(), slow]
     _start(everyone)
     try:
@@ -145,6 +166,26 @@ def _growth(servers: Servers, disk: Path, rounds: int) -> None:
             contender.stop()
 
 
+def _watcher(_servers: Servers, parent: Path, rounds: int) -> None:
+    topology = SentinelTopology(parent=parent)
+    pair = [
+        following.BareOnSentinel(name, topology, parent=parent, follows=name == following.OURS)
+        for name in (following.STOCK, following.OURS)
+    ]
+    try:
+        topology.start()
+        for one in pair:
+            one.start()
+            one.warm_up()
+        for number in range(1, rounds + 1):
+            for one, records in following.round_of(pair, number):
+                measured(records, one.name, number)
+    finally:
+        for one in pair:
+            one.stop()
+        topology.stop()
+
+
 def _start(contenders: list[Contender]) -> None:
     for contender in contenders:
         began = time.monotonic()
@@ -155,8 +196,10 @@ def _start(contenders: list[Contender]) -> None:
 
 _GROUPS: dict[str, Callable[[Servers, Path, int], Any]] = {
     "queue": _queue,
+    "submit": _submit,
     "accept": _accept,
     "growth": _growth,
+    "watcher": _watcher,
 }
 
 if __name__ == "__main__":

@@ -95,9 +95,10 @@ class Contender:
 
     def __init__(self, name: str, servers: Servers, *, parent: Path, redis_database: int) -> None:
         self.name = name
-        self.database = name.replace(" ", "_")
+        folder = name.replace(" ", "_")
+        self.database = f"{parent.name}_{folder}"  #: each group of measurements has contenders of its own
         self.servers = servers
-        self.directory = private_directory(parent, self.database)
+        self.directory = private_directory(parent, folder)
         self.redis_database = redis_database
         self.workers: list[AppProcess] = []
         self.loops: list[AppProcess] = []
@@ -107,6 +108,8 @@ class Contender:
 
     def start(self) -> None:
         self.servers.postgres.create(self.database)
+        with self.servers.operator(self.redis_database) as client:
+            client.flushdb()
         self.prepare()
         self.observer = self.servers.postgres.observe(self.database)
         self.statements = self.servers.postgres.observe("postgres")

@@ -19,8 +19,10 @@ _FEED = {
     "grace": 5,
     "epoch": "bench",
     "leases": True,
+    "held": [],
+    "hold": 60,
+    "defer": False,
 }
-_CLAIM = {"id": uuid4(), "leased_by": "bench", "first_key": 0, "key": 1}
 _LOOK = {
     "pools": ["fast", "cpu", "io"],
     "priorities": [int(priority) for priority in Priority],
@@ -46,9 +48,9 @@ def measure(times: int) -> dict[str, Any]:
 
     try:
         return {
-            "claim": _timed(claim_one, times - 5, sql.CLAIM, _CLAIM),
-            "sweep: look": _timed(lambda: _run(sql.LOOK, _LOOK), times, sql.LOOK, _LOOK),
-            "sweep: take 500": _timed(_take_and_roll_back, max(5, times // 6), sql.TAKE_DUE, _FEED),
+            "claim": _timed(claim_one, times - 5),
+            "sweep: look": _timed(lambda: _run(sql.LOOK, _LOOK), times),
+            "sweep: take 500": _timed(_take_and_roll_back, max(5, times // 6)),
             "list": _timed(lambda: selectors.list_jobs(owner="backlog", limit=50), times),
             "list by status": _timed(lambda: selectors.list_jobs(owner="backlog", status="QUEUED", limit=50), times),
             "submit": _timed(_submit, times),
@@ -57,13 +59,13 @@ def measure(times: int) -> dict[str, Any]:
         claim.hand_back(held, "bench")
 
 
-def _timed(operation: Callable[[], object], times: int, statement: str = "", values: Any = None) -> dict[str, Any]:  # noqa: ANN401
+def _timed(operation: Callable[[], object], times: int) -> dict[str, Any]:
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
         operation()
         seconds.append(time.perf_counter() - began)
-    return {"ms": 1000 * statistics.median(seconds), "plan": _indexes(statement, values) if statement else ""}
+    return {"ms": 1000 * statistics.median(seconds), "plan": _plan(operation)}
 
 
 def _run(statement: str, values: Any) -> None:  # noqa: ANN401
@@ -82,10 +84,22 @@ def _submit() -> None:
     submission.submit("probe.fast", owner="bench", params={"tag": uuid4().hex})
 
 
-def _indexes(statement: str, values: Any) -> str:  # noqa: ANN401
-    """What the plan reads, in its order."""
+def _plan(operation: Callable[[], object]) -> str:
+    """What the statements of one more run read, in their order."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(execute: Callable[..., Any], statement: str, values: Any, *rest: Any) -> Any:  # noqa: ANN401
+        asked.append((statement, values))
+        return execute(statement, values, *rest)
+
+    with connection.execute_wrapper(note):
+        operation()
+    found = [index for statement, values in asked for index in _indexes(statement, values)]
+    return ", ".join(dict.fromkeys(found))
+
+
+def _indexes(statement: str, values: Any) -> list[str]:  # noqa: ANN401
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {statement}", values)
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    found = [match[1] or f"all of {match[2]}" for match in _INDEX.finditer(plan)]
-    return ", ".join(dict.fromkeys(found))
+    return [match[1] or f"all of {match[2]}" for match in _INDEX.finditer(plan)]

@@ -43,9 +43,15 @@ class BenchPostgres(PostgresProcess):
             connection.execute(f'CREATE DATABASE "{database}"')
 
     def observe(self, database: str) -> psycopg.Connection[Any]:
-        """An autocommit connection whose statements are not counted."""
+        """An autocommit connection whose statements are not counted and may take minutes."""
         return psycopg.connect(
-            host=self.host, port=self.port, user=OBSERVER, password="bench", dbname=database, autocommit=True
+            host=self.host,
+            port=self.port,
+            user=OBSERVER,
+            password="bench",
+            dbname=database,
+            options="-c statement_timeout=0",
+            autocommit=True,
         )
 
 

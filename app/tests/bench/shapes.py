@@ -19,6 +19,9 @@ type Record = dict[str, Any]
 WARMUP_JOBS: Final = 300
 DRAIN_JOBS: Final = 3000
 ENQUEUE_JOBS: Final = 1000
+#: Within the dispatch window, so that every job is hinted.
+SUBMIT_WARMUP_JOBS: Final = 1000
+SUBMIT_JOBS: Final = 8000
 #: Submits a second, and seconds of each pace.
 PACES: Final = (50.0, 300.0)
 PACE_SECONDS: Final = 4.0
@@ -100,13 +103,13 @@ def dispatch(contender: Contender) -> Iterator[Record]:
 
 
 def submit_bulk(contender: Holdfast) -> Iterator[Record]:
-    """`jobs.submit_bulk` of 1,000 in one process; nothing executes meanwhile."""
+    """`jobs.submit_bulk` of 1,000 in one process, and the same rows by COPY; nothing executes meanwhile."""
     contender.halt_workers()
-    contender.submitter("bulk", count=2000, tag=_tag())
-    count = 8000
-    seconds = contender.submitter("bulk", count=count, tag=_tag())["seconds"]
-    yield {"shape": "submit_bulk", "per_second": count / seconds}
-    _discard(contender)
+    for name, command in ((contender.name, "bulk"), ("bare copy", "bare_rows")):
+        contender.submitter(command, count=SUBMIT_WARMUP_JOBS, tag=_tag())
+        seconds = contender.submitter(command, count=SUBMIT_JOBS, tag=_tag())["seconds"]
+        yield {"shape": "submit_bulk", "contender": name, "per_second": SUBMIT_JOBS / seconds}
+        _discard(contender)
 
 
 class Web:

@@ -106,6 +106,14 @@ def bulk(side: Side, *, count: int, tag: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began}
 
 
+def bare_rows(_side: Side, *, count: int, tag: str) -> dict[str, Any]:
+    """Seconds that `count` rows took by COPY, in transactions of 1,000."""
+    from tests.bench import bare_rows
+
+    names = [f"{tag}-{index}" for index in range(count)]
+    return {"seconds": sum(bare_rows.write(names[first : first + _BULK]) for first in range(0, count, _BULK))}
+
+
 def nothing(side: Bare, *, count: int) -> dict[str, Any]:
     side.submit_nothing(count)
     return {}
@@ -140,7 +148,7 @@ def timings(_side: Holdfast, *, times: int) -> dict[str, Any]:
 
 
 _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
-    command.__name__: command for command in (one_by_one, bulk, nothing, dispatch, paced, timings)
+    command.__name__: command for command in (one_by_one, bulk, bare_rows, nothing, dispatch, paced, timings)
 }
 
 

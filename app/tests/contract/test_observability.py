@@ -177,7 +177,7 @@ def tool(name: str) -> str:
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 

@@ -89,7 +89,7 @@ def test_broker_message_lands_in_the_queues_list(stand: Stand, app: Celery) -> N
 
 def test_result_is_stored_with_a_ttl_and_read_back(stand: Stand, app: Celery) -> None:
     app.backend.store_result("job", {"n": 1}, "SUCCESS")
-    assert app.AsyncResult("job").get(timeout=5) == {"n": 1}
+    assert app.AsyncResult("job").get(timeout=60) == {"n": 1}
     with stand.primary.client() as client:
         assert client.ttl("celery-task-meta-job") > 0
 

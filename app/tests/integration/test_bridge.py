@@ -1,6 +1,5 @@
 """The bridge on a real Redis and Postgres: what is published, what waits, and what survives."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from jobs.submission import submit_bulk
 from metrics.catalogue import BRIDGE_DELETED_PENDING
 from tests.servers.plugin import RedisFactory
 from tests.servers.redis_server import RedisProcess
+from tests.servers.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ STREAM, GROUP = "holdfast:jobs", "bridge"
 
 
 def client_of(node: RedisProcess) -> redis.Redis:
-    return redis_topology.clients.primary(redis_topology.parse(node.url), socket_timeout=3)
+    return redis_topology.clients.primary(redis_topology.parse(node.url), socket_timeout=60, socket_connect_timeout=60)
 
 
 def consumer(
@@ -76,9 +76,14 @@ def add(client: redis.Redis, hints: Sequence[Hint]) -> list[bytes]:
 
 
 def published(client: redis.Redis, pool: str = "fast") -> list[str]:
-    """Task ids in the order in which a worker would take them."""
+    """<job id>-<gen> in the order in which a worker would take them."""
+    return [name for message in published_messages(client, pool) for name in message]
+
+
+def published_messages(client: redis.Redis, pool: str = "fast") -> list[list[str]]:
+    """What each message names, in the order in which a worker would take them."""
     found = [raw for name in messages.ready_lists(pool) for raw in reversed(client.lrange(name, 0, -1))]
-    return [json.loads(raw)["headers"]["id"] for raw in found]
+    return [[f"{job}-{gen}" for job, gen in messages.named_by(raw).items()] for raw in found]
 
 
 def pending(client: redis.Redis) -> int:
@@ -103,6 +108,40 @@ def test_publishes_open_jobs_in_order_and_leaves_nothing_behind(bridge: Bridge, 
     assert run_until_empty(bridge).published == 250
     assert published(client) == [f"{job}-1" for job in jobs]
     assert client.xlen(STREAM) == 0
+    assert pending(client) == 0
+
+
+def test_entries_of_one_read_share_messages(bridge: Bridge, client: redis.Redis) -> None:
+    bridge.run_once(block_ms=1)  # makes the group
+    jobs = open_jobs(100)
+    Job.objects.filter(id=jobs[3]).update(attempt=1)
+    add(client, [hint_of(job) for job in jobs])
+    assert bridge.run_once(block_ms=1).published == 100
+    found = published_messages(client)
+    assert [f"{jobs[3]}-1"] in found, "a job that was tried before travels alone"
+    assert max(len(names) for names in found) == 13, "99 over the 8 processes of the pool"
+    assert len(found) == 9
+    assert pending(client) == 0
+    assert client.xlen(STREAM) == 0
+
+
+def test_a_message_whose_entries_were_partly_ended_is_not_published_and_the_rest_goes_alone(
+    bridge: Bridge, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge.run_once(block_ms=1)  # makes the group
+    jobs = open_jobs(16)  # eight messages of two
+    ids = add(client, [hint_of(job) for job in jobs])
+    end = client.eval
+
+    def overtaken(*arguments: object) -> object:
+        monkeypatch.setattr(client, "eval", end)
+        client.xack(STREAM, GROUP, ids[0], ids[4], ids[5])
+        return end(*arguments)
+
+    monkeypatch.setattr(client, "eval", overtaken)
+    assert bridge.run_once(block_ms=1) == Round(published=13, overtaken=3)
+    found = [name for names in published_messages(client) for name in names]
+    assert sorted(found) == sorted(f"{job}-1" for place, job in enumerate(jobs) if place not in (0, 4, 5))
     assert pending(client) == 0
 
 
@@ -178,14 +217,15 @@ def group_anew(client: redis.Redis) -> ConsumerGroup:
 
 # -- refusal ----------------------------------------------------------------------------------------------------------
 def test_a_refused_batch_acknowledges_nothing(redis_factory: RedisFactory) -> None:
-    node = redis_factory(maxmemory="4mb")
+    node = redis_factory()
     client = client_of(node)
     group = consumer(client)
     bridge = bridge_of(group)
     bridge.run_once(block_ms=1)
     jobs = open_jobs(20)
     add(client, [hint_of(job) for job in jobs])
-    fill(client)
+    with node.operator() as operator:
+        operator.config_set("maxmemory", "1kb")  # less than it uses
     with pytest.raises(OutOfMemoryError):
         bridge.run_once(block_ms=1)
     assert published(client) == []
@@ -195,15 +235,6 @@ def test_a_refused_batch_acknowledges_nothing(redis_factory: RedisFactory) -> No
         operator.config_set("maxmemory", "200mb")
     assert run_until_empty(bridge).published == 20
     assert published(client) == [f"{job}-1" for job in jobs]
-
-
-def fill(client: redis.Redis) -> None:
-    def push_for_ever() -> None:
-        while True:
-            client.rpush("filler", "x" * 2000)
-
-    with pytest.raises(OutOfMemoryError):
-        push_for_ever()
 
 
 # -- two bridges, restarts --------------------------------------------------------------------------------------------
@@ -435,8 +466,19 @@ def test_a_reader_that_waits_while_the_stream_vanishes_goes_on(
     bridge: Bridge, client: redis.Redis, redis_server: RedisProcess
 ) -> None:
     bridge.run_once(block_ms=1)
-    threading.Timer(0.2, redis_server.flush).start()
-    assert bridge.run_once(block_ms=1500) == Round()
+
+    def waits() -> bool:
+        with redis_server.operator() as seen:
+            return bool(seen.info("clients")["blocked_clients"])
+
+    def flush_when_it_waits() -> None:
+        wait_until(waits, "the bridge does not wait for entries")
+        redis_server.flush()
+
+    flusher = threading.Thread(target=flush_when_it_waits)
+    flusher.start()
+    while flusher.is_alive():
+        assert bridge.run_once(block_ms=1500) == Round()
     add(client, [hint_of(make_job())])
     assert run_until_empty(bridge).published == 1
 

@@ -69,9 +69,9 @@ class PostgresProcess(ServerProcess):
         with self.connect("postgres"):
             return True
 
-    def connect(self, database: str | None = None) -> psycopg.Connection[tuple[object, ...]]:
+    def connect(self, database: str | None = None, *, seconds: int = 20) -> psycopg.Connection[tuple[object, ...]]:
         """A plain autocommit connection for a test's own look at the tables."""
-        return psycopg.connect(self.url_for(database or self.database), autocommit=True, connect_timeout=2)
+        return psycopg.connect(self.url_for(database or self.database), autocommit=True, connect_timeout=seconds)
 
     def _initdb(self) -> None:
         secret = self.directory / "password"

@@ -7,14 +7,20 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from tests.servers.waiting import wait_until
 
 HOST = "127.0.0.1"
+
+#: Ports of servers under test: each process of a parallel run has so many from here on.
+FIRST_PORT = 12_000
+PORTS_PER_PROCESS = 2_000
 
 #: Where Debian keeps Postgres's own programs; they are not on PATH there.
 EXTRA_PATH = ("/usr/lib/postgresql/17/bin",)
@@ -34,20 +40,36 @@ def find_binary(name: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback TCP port that is free now. Another process may take it before the server binds."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port for one server; see `free_ports`."""
+    return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different free ports (all held open until the last is known)."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """`count` ports that nobody listens on and that no later call in this run returns.
+
+    They lie below what the kernel gives to outgoing connections, and each process of a parallel run has its own range:
+    a server that was killed finds its port free when it starts again.
+    """
+    return list(islice(_PORTS, count))
+
+
+def _own_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_PORT + worker * PORTS_PER_PROCESS
+    return filter(_is_free, cycle(range(first, first + PORTS_PER_PROCESS)))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free, as servers see it
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+_PORTS: Final = _own_ports()
 
 
 def unprivileged_user() -> str | None:
@@ -67,7 +89,7 @@ class ServerProcess:
     stop_signal = signal.SIGTERM
 
     #: Seconds a start may take, on a machine that builds images at the same time.
-    start_seconds = 30.0
+    start_seconds = 120.0
 
     def __init__(self, name: str, *, directory: Path, port: int) -> None:
         self.name = name
@@ -115,19 +137,19 @@ class ServerProcess:
         family = self.freeze()
         for process in family:
             _send(process, signal.SIGKILL)
-        _gone, alive = psutil.wait_procs(family[1:], timeout=5)
+        _gone, alive = psutil.wait_procs(family[1:], timeout=60)
         if self._process is not None:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=60)
         if alive:
-            raise RuntimeError(f"{self.name}: {len(alive)} children outlived SIGKILL by 5 s")
+            raise RuntimeError(f"{self.name}: {len(alive)} children outlived SIGKILL by 60 s")
 
     def stop(self) -> None:
-        """Ask the server itself, as Docker does; after 5 s kill it with its children."""
+        """Ask the server itself, as Docker does; after 20 s kill it with its children."""
         self.thaw()
         if self._process is not None and self.running:
             self._process.send_signal(self.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=5)
+                self._process.wait(timeout=20)
         self.kill()
 
     def freeze(self) -> list[psutil.Process]:

@@ -77,9 +77,9 @@ def receiving(
         yield receiver
     finally:
         server.shutdown()
-        thread.join(5)
+        thread.join(60)
         server.server_close()
-        assert not thread.is_alive(), "the receiver did not stop within 5 s"
+        assert not thread.is_alive(), "the receiver did not stop within 60 s"
 
 
 class _Server(ThreadingHTTPServer):

@@ -45,16 +45,16 @@ class RedisProcess(ServerProcess):
         """The URL without its password, as the stack composes it from parts."""
         return f"redis://app@{self.host}:{self.port}/0"
 
-    def client(self, user: str = "app", *, db: int = 0) -> redis.Redis:
-        """A plain client of one ACL user, without retries; close it or let the test end."""
+    def client(self, user: str = "app", *, db: int = 0, seconds: float = 20.0) -> redis.Redis:
+        """A plain client of one ACL user, without retries; close it or let the test end. `seconds` bound a command."""
         return redis.Redis(
             host=self.host,
             port=self.port,
             db=db,
             username=user,
             password=acl.PASSWORDS[user],
-            socket_timeout=2,
-            socket_connect_timeout=1,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
@@ -81,6 +81,12 @@ class RedisProcess(ServerProcess):
         """`master` or `slave`, in the words of Redis."""
         with self.operator() as client:
             return str(client.role()[0])
+
+    def takes_writes(self) -> bool:
+        """Whether it leads and has the replicas that it needs; asked with a write that changes nothing."""
+        with self.operator() as client:
+            client.delete("no-such-key")
+            return True
 
     def command(self) -> Sequence[str]:
         return (find_binary(self.binary), str(self.directory / "node.conf"))

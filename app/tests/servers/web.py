@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.servers.process import ServerProcess, hand_over, private_directory
+from tests.servers.process import ServerProcess, free_port, hand_over, private_directory
 
 APP_ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,7 @@ API_KEY = "hf_testkey1_" + "5" * 64
 class WebProcess(ServerProcess):
     """gunicorn on a loopback port. `environment` is what production reads from its own."""
 
-    start_seconds = 90.0
+    start_seconds = 180.0
 
     def __init__(self, *, parent: Path, port: int, environment: Mapping[str, str], name: str = "web") -> None:
         super().__init__(name, directory=private_directory(parent, name), port=port)
@@ -27,8 +27,8 @@ class WebProcess(ServerProcess):
             **os.environ,
             **environment,
             **{name: str(folder) for name, folder in folders.items()},
+            "METRICS_PORT": str(free_port()),  # two processes of pytest may each run a web service
             "HOLDFAST_API_KEY": API_KEY,
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         for folder in folders.values():
             folder.mkdir()

@@ -16,7 +16,7 @@ APP_ROOT = Path(__file__).resolve().parents[2]
 class AppProcess(ServerProcess):
     """A role of the application image; ready when its heartbeat file exists."""
 
-    start_seconds = 120.0
+    start_seconds = 180.0
 
     def __init__(self, name: str, *, parent: Path, environment: Mapping[str, str]) -> None:
         super().__init__(name, directory=private_directory(parent, name), port=free_port())
@@ -29,7 +29,6 @@ class AppProcess(ServerProcess):
             **os.environ,
             "METRICS_PORT": str(self.port),
             "HEARTBEAT_FILE": str(self.heartbeat_file),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "LOG_FORMAT": "console",
             **{variable: str(folder) for variable, folder in folders.items()},
             **environment,
@@ -50,7 +49,7 @@ class AppProcess(ServerProcess):
     def is_ready(self) -> bool:
         return self.heartbeat_file.exists()
 
-    def terminate(self, *, seconds: float = 40.0) -> int:
+    def terminate(self, *, seconds: float = 120.0) -> int:
         """SIGTERM to the main process alone, as Docker sends it; returns its exit status."""
         assert self._process is not None
         os.kill(self.pid, signal.SIGTERM)
@@ -99,13 +98,16 @@ class ImpatientWorkerProcess(WorkerProcess):
         return (sys.executable, "-c", f"{setup}; {patch}; from celery.__main__ import main; main()")
 
 
-class SoonLeakedWorkerProcess(WorkerProcess):
-    """A worker whose attempts count as leaked after three seconds instead of the pool's hard limit."""
+class BriefWorkerProcess(WorkerProcess):
+    """A worker whose leases last four seconds, and whose attempts count as leaked after three."""
 
     def program(self) -> Sequence[str]:
-        patch = f"object.__setattr__(dispatch.pools.POOLS[{self.pool.name!r}], 'hard_limit_seconds', 3)"
-        setup = "import project.celery, django; django.setup(); import dispatch.pools"
-        return (sys.executable, "-c", f"{setup}; {patch}; from celery.__main__ import main; main()")
+        pool = f"dispatch.pools.POOLS[{self.pool.name!r}]"
+        limits = {"lease_seconds": 4, "hard_limit_seconds": 3}
+        patch = "; ".join(f"object.__setattr__({pool}, {name!r}, {value})" for name, value in limits.items())
+        # Before the setup, which imports statements that hold the lease.
+        setup = f"import project.celery, dispatch.pools; {patch}; import django; django.setup()"
+        return (sys.executable, "-c", f"{setup}; from celery.__main__ import main; main()")
 
 
 class SweeperProcess(AppProcess):

@@ -17,4 +17,4 @@ def test_a_probe_whose_thread_could_not_start_is_started_by_the_next_caller(monk
         patch.setattr(threading.Thread, "start", refuse)
         breaker.trip(Reason.UNREACHABLE)
         assert breaker.is_open()
-    assert breaker.wait_closed(5)
+    assert breaker.wait_closed(60)

@@ -24,7 +24,7 @@ def run(program: str, *, log_format: str = "json") -> str:
         cwd=APP,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from scripts.stack.errors import StackError
 from scripts.stack.waiting import wait_until
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[3] / "grafana" / "dashboards"
@@ -22,7 +23,7 @@ PROMETHEUS_URL: Final = os.environ.get("PROMETHEUS_URL", "").rstrip("/")
 TOPOLOGY: Final = os.environ.get("TOPOLOGY", "sentinel")
 
 #: Seconds until a stack that just became healthy has two scrapes of everything behind it, and the rules have run.
-WITHIN_SECONDS: Final = 90.0
+WITHIN_SECONDS: Final = 300.0
 
 #: Panels that ask the Sentinels.
 EMPTY_IN_STANDALONE: Final = frozenset({"Sentinels that agree", "Replicas that are in step"})
@@ -56,7 +57,7 @@ def queries() -> Iterator[Query]:
 
 def ask(path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
     """`data` of Prometheus's answer. Raises OSError."""
-    with urlopen(f"{PROMETHEUS_URL}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as answer:
+    with urlopen(f"{PROMETHEUS_URL}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as answer:
         return json.load(answer)["data"]
 
 
@@ -99,10 +100,19 @@ class DashboardQueries(unittest.TestCase):
 
     def expect_none(self, check: Callable[[], list[str]], sentence: str) -> None:
         """Waits until `check` finds nothing; then reports what it still finds."""
+        left: list[str] = []
+
+        def holds() -> bool:
+            try:
+                left[:] = check()
+            except OSError as error:  # a busy Prometheus answers the next time
+                left[:] = [f"Prometheus does not answer: {error}"]
+            return not left
+
         try:
-            wait_until(lambda: not check(), within=WITHIN_SECONDS, otherwise=sentence)
-        except Exception as error:
-            self.fail(f"{error}\n" + "\n".join(check()))
+            wait_until(holds, within=WITHIN_SECONDS, otherwise=sentence)
+        except StackError as error:
+            self.fail(f"{error}\n" + "\n".join(left))
 
     def test_every_target_answers(self) -> None:
         self.expect_none(sick_targets, "Prometheus does not reach every target")
@@ -124,8 +134,11 @@ class DashboardQueries(unittest.TestCase):
         )
 
     def test_the_watchdog_fires(self) -> None:
-        firing = {one["labels"]["alertname"] for one in ask("alerts")["alerts"]}
-        self.assertIn("Watchdog", firing)
+        def silent() -> list[str]:
+            firing = {one["labels"]["alertname"] for one in ask("alerts")["alerts"] if one["state"] == "firing"}
+            return sorted({"Watchdog"} - firing)
+
+        self.expect_none(silent, "nothing says that alerts arrive")
 
     def test_names_of_exceptions_are_panels(self) -> None:
         panels = {query.panel for query in queries()}

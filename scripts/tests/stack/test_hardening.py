@@ -130,6 +130,14 @@ class Hardening(unittest.TestCase):
                 for name, value in secrets.items():
                     self.assertNotIn(value, described, f"{name} is visible in docker inspect")
 
+    def test_the_application_image_leaves_its_tests_behind(self) -> None:
+        """And with them what plants defects."""
+        for service in ("web", "worker-fast", "bridge", "sweeper"):
+            with self.subTest(service=service):
+                found = Containers(self.stack.project).run_in(service, "ls", "/app").split()
+                self.assertIn("manage.py", found)
+                self.assertNotIn("tests", found)
+
     def test_nothing_is_published_beyond_loopback(self) -> None:
         for name, container in self.each():
             with self.subTest(service=name):

@@ -36,7 +36,7 @@ class PostgresVolume(unittest.TestCase):
         self.assertEqual(self.ask("SELECT rolsuper FROM pg_roles WHERE rolname = 'exporter'"), "f")
         wait_until(
             lambda: "pg_up 1" in self.stack.containers.run_in("postgres-exporter", *METRICS),
-            within=30,
+            within=120,
             otherwise="postgres-exporter cannot log in",
         )
 
@@ -48,7 +48,7 @@ class PostgresVolume(unittest.TestCase):
         try:
             self.stack.containers.stop("postgres")
             processes.read(["docker", "start", container])
-            wait_until(lambda: "pg_dumpall" in logs(container), within=15, otherwise="the volume was not refused")
+            wait_until(lambda: "pg_dumpall" in logs(container), within=120, otherwise="the volume was not refused")
         finally:
             self.restore(version_file, right)
         self.stack.up(["postgres"])

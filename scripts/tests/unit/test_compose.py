@@ -13,6 +13,7 @@ from scripts.stack.errors import StackError
 
 EXAMPLE = (
     "COMPOSE_PROJECT_NAME=holdfast\nMODE=celery\nTOPOLOGY=sentinel\nSUBNET_PREFIX=10.92.92\n# REDIS_IMAGE=redis:8\n"
+    "# COMPOSE_OVERRIDES=\n"
 )
 
 
@@ -41,6 +42,11 @@ class CommandLine(Clone):
     def test_the_sentinel_topology_adds_its_overlay(self) -> None:
         self.assertIn(str(self.root / "compose.sentinel.yaml"), self.compose().argv("ps"))
         self.assertNotIn(str(self.root / "compose.sentinel.yaml"), self.compose(TOPOLOGY="standalone").argv("ps"))
+
+    def test_overrides_are_read_last_and_remembered_in_the_state(self) -> None:
+        stack = self.load(COMPOSE_OVERRIDES="mine.yaml:yours.yaml")
+        self.assertEqual(stack.compose_files[-3:], ("compose.sentinel.yaml", "mine.yaml", "yours.yaml"))
+        self.assertTrue(stack.state_lines()["COMPOSE_FILE"].endswith(":mine.yaml:yours.yaml"))
 
     def test_the_state_file_comes_after_env(self) -> None:
         stack = self.load()

@@ -1,8 +1,17 @@
-"""Which processes of a container a drill may kill."""
+"""Which containers a service has, and which processes of one a drill may kill."""
 
 import unittest
+from typing import Any
+from unittest import mock
 
-from scripts.stack.containers import Process, parse_processes
+from scripts.stack import processes
+from scripts.stack.containers import (
+    PROBE_MARGIN_SECONDS,
+    Containers,
+    Process,
+    is_between_probes,
+    parse_processes,
+)
 
 #: tini, Celery's parent with a child and a zombie, a child whose name imitates the format, and a visiting shell.
 STATS = """\
@@ -12,8 +21,21 @@ STATS = """\
 42 (celery) Z 7 7 7 0
 43 (a) R 9 (b) S 7 7 7 0
 90 (sh) S 0 90 90 0
-91 (cat) R 90 90 90 0
+91 (sh) R 90 90 90 0
+92 (cat) R 91 90 90 0
 """
+
+
+class Ids(unittest.TestCase):
+    LISTED = "c1 web\nc2 sweeper\nc3 web\nc4 \n"  # the last one belongs to no service
+
+    def ids(self, *services: str) -> list[str]:
+        with mock.patch.object(processes, "read", return_value=self.LISTED):
+            return Containers("p").ids(*services)
+
+    def test_of_services_in_the_order_asked_for_and_of_all(self) -> None:
+        self.assertEqual(self.ids("sweeper", "web", "nothing"), ["c2", "c1", "c3"])
+        self.assertEqual(self.ids(), ["c1", "c2", "c3", "c4"])
 
 
 class Processes(unittest.TestCase):
@@ -22,6 +44,27 @@ class Processes(unittest.TestCase):
 
     def test_a_container_that_does_not_run_has_none(self) -> None:
         self.assertEqual(parse_processes(""), [])
+
+
+class Probes(unittest.TestCase):
+    def inspected(self, *ends: str, interval: float = 15.0) -> dict[str, Any]:
+        log = [{"End": end} for end in ends]
+        state = {"StartedAt": "1970-01-01T00:01:40.000000000Z", "Health": {"Log": log}}
+        return {"Config": {"Healthcheck": {"Interval": int(interval * 1e9)}}, "State": state}
+
+    def test_one_is_due_an_interval_after_the_end_of_the_last(self) -> None:
+        ended_at_200 = self.inspected("1970-01-01T00:03:05.5Z", "1970-01-01T00:03:20.000000001Z")
+        self.assertTrue(is_between_probes(ended_at_200, now=205.0))
+        self.assertFalse(is_between_probes(ended_at_200, now=215.0 - PROBE_MARGIN_SECONDS / 2))
+        self.assertFalse(is_between_probes(ended_at_200, now=215.3))
+
+    def test_the_first_is_due_an_interval_after_the_start(self) -> None:
+        self.assertTrue(is_between_probes(self.inspected(), now=101.0))
+        self.assertFalse(is_between_probes(self.inspected(), now=115.1))
+
+    def test_without_a_health_check_no_time_is_a_bad_one(self) -> None:
+        without: dict[str, Any] = {"Config": {}, "State": {"StartedAt": "1970-01-01T00:00:01Z"}}
+        self.assertTrue(is_between_probes(without, now=9.0))
 
 
 if __name__ == "__main__":

@@ -40,10 +40,17 @@ class Listing(Case):
         self.client.get.return_value = {"dead_letters": [replayed, LETTER], "next_cursor": "l1"}
         said = self.said(dead_letters, "reason=poison", "kind=probe.fast")
         self.client.get.assert_called_once_with("/dead-letters?reason=poison&kind=probe.fast")
-        self.assertRegex(said, r"2026-05-01 06:00:00  probe.fast +poison +3  l1 +it hurts\n")
+        self.assertRegex(said, r"2026-05-01 06:00:00  probe.fast +poison +3 +l1 +it hurts\n")
         self.assertIn("replayed as j9", said)
         self.assertIn('make dlq FILTER="reason=poison kind=probe.fast cursor=l1"', said)
         self.assertIn("next: make replay ID=l1,", said)
+
+    def test_columns_stand_below_each_other(self) -> None:
+        long = {**LETTER, "kind": "webhook.deliver", "error_message": "because " * 40}
+        head, *lines = dead_letters.table([long, LETTER])
+        self.assertEqual({line.index("poison") for line in lines}, {head.index("reason")})
+        self.assertEqual({line.index("l1") for line in lines}, {head.index("id")})
+        self.assertTrue(lines[0].endswith("…"))
 
     def test_none_is_said(self) -> None:
         self.client.get.return_value = {"dead_letters": [], "next_cursor": None}
@@ -60,6 +67,9 @@ class Listing(Case):
 def answer(**changes: object) -> dict[str, Any]:
     counts = {"matched": 2, "created": 1, "joined": 1, "refused": 0}
     return {**counts, "refusals": [], "last_start": "2026-05-01T06:00:00Z", "next_cursor": None, **changes}
+
+
+_RATES = (("all", "--rate", "fast"), ("all", "--rate", "nan"), ("all", "--rate", "inf"))
 
 
 class Replaying(Case):
@@ -87,7 +97,13 @@ class Replaying(Case):
         self.assertEqual(self.client.post.call_args.args[1]["filter"], {})
 
     def test_wrong_words_are_answered_with_a_command(self) -> None:
-        for argv in ((), ("--id", "l1", "reason=poison"), ("--id", "l1", "--dry-run"), ("all", "--rate", "fast")):
+        for argv in (
+            (),
+            ("--id", "l1", "reason=poison"),
+            ("--id", "l1", "--dry-run"),
+            ("--id", "l1", "--rate", "5"),
+            *_RATES,
+        ):
             with self.assertRaisesRegex(StackError, "next: make replay ID="):
                 self.said(replay, *argv)
 

@@ -1,9 +1,12 @@
 """What drills decide without a stack: plans, victims, the client's ledger, what a whole stack is."""
 
+import io
 import math
 import struct
 import tempfile
 import unittest
+from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 from scripts.drills import __main__ as command
 from scripts.drills import (
     exposition,
+    machine,
+    outcome,
     raster,
     recovery_bounds,
     redis_loss,
@@ -19,10 +24,11 @@ from scripts.drills import (
     worker_kills,
     workload,
 )
-from scripts.drills.client_ledger import ClientLedger, is_clear_no
+from scripts.drills.client_ledger import ClientLedger
 from scripts.drills.load import Answer
 from scripts.drills.postgres_outage import Outage
 from scripts.drills.truth import Census, Times
+from scripts.drills.verdict import Verdict
 from scripts.drills.worker_kills import Kill
 from scripts.stack.containers import Process
 
@@ -59,6 +65,13 @@ class KillPlan(unittest.TestCase):
         started = (datetime.now(UTC) - timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "123Z"
         self.assertAlmostEqual(worker_kills.age(started), 30.0, delta=5.0)
 
+    def test_a_pool_of_processes_is_at_work_when_it_has_forked(self) -> None:
+        main, child = Process(7, 1), Process(41, 7)
+        self.assertFalse(worker_kills.is_at_work("worker-fast", [main]))
+        self.assertTrue(worker_kills.is_at_work("worker-fast", [main, child]))
+        self.assertTrue(worker_kills.is_at_work("bridge", [main]))
+        self.assertFalse(worker_kills.is_at_work("bridge", []))
+
     def test_takes_a_child_only_where_there_is_one(self) -> None:
         kill = Kill(index=0, services=("worker-fast",), takes_child=True, container_share=0.0, process_share=0.99)
         main, first, second = Process(7, 1), Process(41, 7), Process(42, 7)
@@ -75,11 +88,11 @@ class Workload(unittest.TestCase):
 
 class Ledger(unittest.TestCase):
     def test_tells_a_clear_no_from_an_answer_that_leaves_it_open(self) -> None:
-        self.assertTrue(is_clear_no(answer(0, 503, b'{"detail": "nothing of this request was accepted."}')))
-        self.assertTrue(is_clear_no(answer(0, 429)))
-        self.assertFalse(is_clear_no(answer(0, 503, b'{"detail": "whether this one was accepted is unknown."}')))
-        self.assertFalse(is_clear_no(answer(0, 500)))
-        self.assertFalse(is_clear_no(answer(0, 0)))
+        self.assertTrue(answer(0, 503, b'{"detail": "nothing of this request was accepted."}').is_clear_no)
+        self.assertTrue(answer(0, 429).is_clear_no)
+        self.assertFalse(answer(0, 503, b'{"detail": "whether this one was accepted is unknown."}').is_clear_no)
+        self.assertFalse(answer(0, 500).is_clear_no)
+        self.assertFalse(answer(0, 0).is_clear_no)
 
     def test_repeats_what_has_no_id_until_it_has_one(self) -> None:
         ledger = ClientLedger()
@@ -92,9 +105,19 @@ class Ledger(unittest.TestCase):
             repeated.append(index)
             return answer(index, 200, b'{"id": "b%d"}' % index)
 
-        ledger.settle(send, within=5)
+        ledger.settle(send, within=60)
         self.assertEqual((sorted(repeated), ledger.without_id()), ([1, 2], []))
         self.assertEqual(ledger.ids, {0: "a", 1: "b1", 2: "b2"})
+
+    def test_a_clear_no_is_untrue_when_the_repetition_finds_the_job_there(self) -> None:
+        ledger = ClientLedger(refused=[0, 1, 2])
+        told = {
+            0: [answer(0, 202, b'{"id": "a"}')],
+            1: [answer(1, 200, b'{"id": "b"}')],
+            2: [answer(2, 0), answer(2, 200, b'{"id": "c"}')],  # its repetition may have been the one that was accepted
+        }
+        ledger.settle(lambda index: told[index].pop(0), within=60)
+        self.assertEqual((set(ledger.ids), ledger.untrue), ({0, 1, 2}, [1]))
 
     def test_gives_up_in_time(self) -> None:
         ledger = ClientLedger()
@@ -103,9 +126,39 @@ class Ledger(unittest.TestCase):
         self.assertEqual(ledger.without_id(), [0])
 
 
+class Accepts(unittest.TestCase):
+    def judged(self, *answers: Answer, judges_time: bool = True) -> int:
+        with redirect_stdout(io.StringIO()):
+            verdict = Verdict("", judges_time=judges_time)
+            outcome.judge_accepts(verdict, answers, jobs=2, before=1)
+            return verdict.status()
+
+    def test_every_request_has_to_be_accepted(self) -> None:
+        self.assertEqual(self.judged(answer(0, 202), answer(1, 202)), 0)
+        self.assertEqual(self.judged(answer(0, 202)), 1)
+        for status in (0, 429, 500, 503):
+            self.assertEqual(self.judged(answer(0, 202), answer(1, status)), 1)
+
+    def test_a_busy_machine_excuses_what_postgres_answers_and_nothing_else(self) -> None:
+        self.assertEqual(self.judged(answer(0, 202), answer(1, 503), judges_time=False), 0)
+        self.assertEqual(self.judged(answer(0, 202), answer(1, 500), judges_time=False), 1)
+
+    def test_a_request_that_was_sent_late_was_late(self) -> None:
+        self.assertEqual(self.judged(answer(0, 202), replace(answer(1, 202), late=5.0)), 1)
+
+
+class BusyMachine(unittest.TestCase):
+    def test_says_what_passed_between_two_looks(self) -> None:
+        pressure = "some avg10=0.00 avg60=0.00 avg300=0.00 total=%d\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+        before = machine.parsed("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 2\n", pressure % 1_000_000, at=10.0)
+        after = machine.parsed("cpu  140 5 120 825 10 0 0 0 0 0\ncpu0 1 2\n", pressure % 3_000_000, at=20.0)
+        self.assertRegex(machine.between(before, after), r"^\d+ cores, 65% busy; .* 20% of the time$")
+        self.assertRegex(machine.between(before, after._replace(waited=None)), r"^\d+ cores, 65% busy$")
+
+
 class Outages(unittest.TestCase):
     def test_a_request_is_inside_when_even_the_first_deadline_is_over(self) -> None:
-        outage = Outage(failed=100.0, returned=110.0)
+        outage = Outage(failed=100.0, given_back=110.0, returned=112.0)
         self.assertEqual([outage.is_inside(answer(0, 503, sent=at)) for at in (101, 105, 109)], [False, True, False])
 
 

@@ -86,7 +86,7 @@ class TheReceiver(unittest.TestCase):
 
 
 def die_while_sending(port: int, key: str) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(f"POST /tag HTTP/1.1\r\nwebhook-id: {key}\r\nContent-Length: 9\r\n\r\n12".encode())
         connection.shutdown(socket.SHUT_WR)
         if connection.recv(1):
@@ -94,7 +94,7 @@ def die_while_sending(port: int, key: str) -> None:
 
 
 def post(port: int, key: str) -> int:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("POST", "/tag", b"{}", {"webhook-id": key})
         return connection.getresponse().status
 

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseFault
 from django.db import connections
 
 import postgres_deadline
+from dispatch import await_broker, breaker_is_open
 from jobs import retention
 from jobs.orphans import OrphanFiles
 from jobs.sweeper import Sweeper
@@ -56,8 +57,12 @@ class _Loop:
         while not stop.is_set():
             self._round()
             liveness.touch(settings.HOLDFAST.heartbeat_file)
-            interval = settings.HOLDFAST.sweeper_tick_seconds
-            stop.wait(interval * random.uniform(1 - JITTER, 1 + JITTER))
+            interval = settings.HOLDFAST.sweeper_tick_seconds * random.uniform(1 - JITTER, 1 + JITTER)
+            if breaker_is_open():
+                # What was accepted meanwhile moves when Redis is back, not up to a tick later.
+                await_broker(interval)
+            else:
+                stop.wait(interval)
 
     def _round(self) -> None:
         """One tick. Postgres may be away: the loop lives on, and the gap is noticed by the next whole tick."""

@@ -4,7 +4,6 @@ An item is a job of kind probe.fast. Its work is begun when the bridge publishes
 message is done here, in the test's own process, by the function that the Celery task calls.
 """
 
-import json
 import urllib.request
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -19,7 +18,7 @@ import dispatch
 from dispatch import Hint, Priority, ensure_dispatched, messages
 from dispatch import testing as dispatch_testing
 from exporter.redis_truth import look_at_stream
-from jobs.execution import run_job
+from jobs.execution import run_jobs
 from jobs.models import DeadLetter, Job, ProbeCount
 from jobs.requests import JobRequest
 from jobs.submission import submit_bulk
@@ -122,7 +121,7 @@ class Bridge(Consumer):
         ]
 
     def _hint(self, hints: Sequence[Hint]) -> None:
-        ensure_dispatched(hints, timeout_seconds=10)
+        ensure_dispatched(hints, timeout_seconds=60)
 
     def _tags(self) -> dict[UUID, str]:
         return {job: params["tag"] for job, params in Job.objects.values_list("id", "params")}
@@ -132,14 +131,14 @@ class Bridge(Consumer):
         taken = [raw for name in messages.ready_lists(POOL) for raw in self.operator.rpop(name, 1000) or []]
         tags = self._tags() if taken else {}
         for raw in taken:
-            job_id, _, gen = json.loads(raw)["headers"]["id"].rpartition("-")
-            self._messages[tags[UUID(job_id)]] += 1
-            run_job(UUID(job_id), gen=int(gen), leased_by="traps")
+            jobs = messages.named_by(raw)
+            self._messages.update(tags[job] for job in jobs)
+            run_jobs(jobs, leased_by="traps")
 
 
 def _metric(process: AppProcess, name: str) -> float:
     if not process.running:
         return 0.0
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=2) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))

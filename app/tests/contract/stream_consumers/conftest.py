@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import connections
-from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
 import redis_topology
@@ -22,7 +20,7 @@ from tests.contract.stream_consumers import recorded
 from tests.contract.stream_consumers.bridge import Bridge
 from tests.contract.stream_consumers.consumer import RECORDED_PATIENCE_SECONDS, Consumer, NotOffered
 from tests.contract.stream_consumers.samples import FastStreamApp, NaiveLoop, Sample
-from tests.integration.jobs.scenario import empty_tables
+from tests.integration.jobs.conftest import transactional_db as transactional_db  # a fixture here, too
 from tests.servers.plugin import Servers
 from tests.servers.postgres import PostgresProcess
 from tests.servers.process import free_port, private_directory
@@ -90,16 +88,6 @@ def nodes(servers: Servers) -> Iterator[dict[str, RedisProcess]]:
 
 
 @pytest.fixture
-def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """pytest-django's, with DELETE in the place of its flush: the bridge sees what is committed."""
-    with django_db_blocker.unblock():
-        empty_tables()
-        yield
-        empty_tables()
-        connections.close_all()
-
-
-@pytest.fixture
 def consumer(
     request: pytest.FixtureRequest, nodes: dict[str, RedisProcess], tmp_path: Path, transactional_db: None
 ) -> Iterator[Consumer]:
@@ -143,6 +131,10 @@ def _forget() -> None:
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
+#: Test and candidate of a test's id.
+_CELL = re.compile(r"::(test_trap_\w+)\[(.+)\]$")
+
+#: test -> id of a candidate -> verdict
 _results: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
 
@@ -157,15 +149,10 @@ def pytest_runtest_call(item: pytest.Function) -> Generator[None]:
         pytest.skip(f"offers no {absent}")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Function, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if "consumer" in getattr(item, "fixturenames", ()) and (report.when == "call" or report.failed):
-        candidate: Candidate = item.callspec.params["consumer"]
-        _results[item.originalname][candidate.label] = _verdict(report)
-    return report
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Called where the table is printed, wherever the test ran."""
+    if (cell := _CELL.search(report.nodeid)) and (report.when == "call" or report.failed):
+        _results[cell[1]][cell[2]] = _verdict(report)
 
 
 def _verdict(report: pytest.TestReport) -> str:
@@ -179,12 +166,11 @@ def _verdict(report: pytest.TestReport) -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _results:
         return
-    labels = [candidate.label for candidate in CANDIDATES]
     terminalreporter.section("eighteen traps of stream consumers")
-    terminalreporter.write_line(f"{'':62}" + "  ".join(labels))
+    terminalreporter.write_line(f"{'':62}" + "  ".join(one.label for one in CANDIDATES))
     for test, verdicts in sorted(_results.items()):
         sentence = test.removeprefix("test_trap_").replace("_", " ")
-        cells = "  ".join(f"{verdicts.get(label, ''):{len(label)}}" for label in labels)
+        cells = "  ".join(f"{verdicts.get(one.id, ''):{len(one.label)}}" for one in CANDIDATES)
         terminalreporter.write_line(f"{sentence:62}{cells}".rstrip())
     for candidate in CANDIDATES:
         for trap, reason in sorted(candidate.falls_into.items()):

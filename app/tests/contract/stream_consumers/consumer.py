@@ -19,7 +19,7 @@ from tests.servers.redis_server import RedisProcess
 from tests.servers.waiting import wait_until
 
 #: Seconds a consumer gets for what it has to do; and where it is recorded not to do it, several of its claim intervals.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 90.0
 RECORDED_PATIENCE_SECONDS = 3.0
 
 

@@ -27,7 +27,7 @@ NAIVE_LOOP: Final[Mapping[int, str]] = {
 FASTSTREAM: Final[Mapping[int, str]] = {
     2: "XACK leaves every entry in the stream",
     3: "ids that XAUTOCLAIM reports as deleted are dropped without a word",
-    6: "no ceiling: the entry is delivered again and again",
+    6: "no ceiling: an entry that was delivered fifty times is begun once more",
     7: "work that outlasts min_idle_time is started a second time",
     8: "the stale owner goes on and applies its work, too",
     10: "a group made again at $ hides what was sent before",

@@ -20,12 +20,12 @@ from tests.servers.waiting import DidNotHappen, wait_until
 #: A delivery count that only an entry reaches which kills whoever reads it.
 DEADLY_DELIVERIES = 50
 
-#: Seconds in which a send is answered whatever Redis does.
-SEND_SECONDS = 1.0
+#: Seconds in which a send is answered whatever Redis does; who waits for the answer itself waits for ever.
+SEND_SECONDS = 10.0
 
 ENTRY_BYTES = 200
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 
 def items(count: int, prefix: str = "item") -> list[str]:
@@ -247,7 +247,7 @@ def test_trap_15_late_entries_and_jumping_clocks_skip_nothing(consumer: Consumer
 def test_trap_16_delayed_work_waits_outside_the_stream(consumer: Consumer) -> None:
     consumer.have_run_before()
     consumer.start()
-    due = timezone.now() + timedelta(seconds=2)
+    due = timezone.now() + timedelta(seconds=10)
     consumer.send_at("later", due)
     consumer.send(["now"])
     consumer.await_applied(["now"])
@@ -283,7 +283,7 @@ def test_trap_18_a_redis_that_does_not_answer_stops_no_request(consumer: Consume
         answered = not request.is_alive()
     finally:
         consumer.node.thaw()
-        request.join(30)
+        request.join(120)
     if request.is_alive():
         raise NotArranged("the request did not end after Redis was back")
     assert answered, f"the request waited for Redis longer than {SEND_SECONDS} s"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pydantic import BaseModel
 
 from dispatch import POOLS
-from jobs import admission
+from jobs import admission, sweeper
 from jobs.claim import Claimed, claim
 from jobs.context import Done, JobContext
 from jobs.kinds import job_kind
@@ -28,6 +28,8 @@ from jobs.models import (
     Schedule,
 )
 from jobs.submission import submit
+from jobs.sweeper import Sweeper
+from tests.servers.waiting import wait_until
 
 _TABLES = (
     *(BrokerState, DeadLetter, Effect, IdempotencyKey, JobEvent, Job),
@@ -62,8 +64,16 @@ def empty_tables() -> None:
 
 
 def see_pools(**values: object) -> None:
+    """Pools that a sweeper has just seen, for as long as a test may take: in production a look is old after 5 s."""
     for name in POOLS:
-        row = {"open": 0, "hinted": 0, "ready": 0, "behind": False, "grace_seconds": 5, "at": timezone.now()}
+        row = {
+            "open": 0,
+            "hinted": 0,
+            "ready": 0,
+            "behind": False,
+            "grace_seconds": 5,
+            "at": timezone.now() + timedelta(hours=1),
+        }
         PoolState.objects.update_or_create(pool=name, defaults=row | values)
     admission.forget()
 
@@ -89,7 +99,13 @@ def move_back(job: Job, seconds: float) -> None:
         )
 
 
-def in_threads(*works: Callable[[], object], timeout: float = 30.0) -> list[object]:
+def trust_leases(made: Sweeper) -> None:
+    """As after many ticks: a lease that ran out has run out."""
+    made._last_tick = sweeper.time.monotonic()
+    made._trust_leases_at = dict.fromkeys(POOLS, 0.0)
+
+
+def in_threads(*works: Callable[[], object], timeout: float = 120.0) -> list[object]:
     """Runs the works at once, each on a connection of its own. Raises the first error."""
     barrier = threading.Barrier(len(works))
     results: list[object] = [None] * len(works)
@@ -115,8 +131,21 @@ def in_threads(*works: Callable[[], object], timeout: float = 30.0) -> list[obje
     return results
 
 
+def await_blocked(count: int = 1) -> None:
+    """Waits until so many sessions of this database wait for a lock that another one holds."""
+
+    def blocked() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return bool(cursor.fetchone()[0] >= count)
+
+    wait_until(blocked, f"{count} sessions were expected to wait for a lock")
+
+
 def seed() -> int:
-    """Printed, so that a failure can be repeated with HOLDFAST_SEED."""
-    value = int(os.environ.get("HOLDFAST_SEED", int.from_bytes(os.urandom(3))))
+    """The same in every run, so that a change is refused for its own sake; HOLDFAST_SEED tries another."""
+    value = int(os.environ.get("HOLDFAST_SEED", "105"))
     print(f"HOLDFAST_SEED={value}")  # noqa: T201
     return value

@@ -150,7 +150,7 @@ def test_dispatchable_names_what_a_worker_could_claim() -> None:
     early = submit_echo(4, not_before=timezone.now() + timedelta(hours=1))
     claim(running.id, leased_by="w")
     finish(claimed(done), Done())
-    assert dispatchable([due.id, running.id, done.id, early.id]) == {due.id}
+    assert dispatchable([due.id, running.id, done.id, early.id]) == {due.id: False}
 
 
 def test_retention_thins_first_and_forgets_later() -> None:

@@ -7,6 +7,8 @@ from django.utils import timezone
 from dispatch import POOLS, Reason
 from dispatch.testing import RecordingDispatcher
 from jobs import kind_breaker, sql, sweeper
+from jobs.admission import DEFAULT_GRACE_SECONDS
+from jobs.cancellation import cancel
 from jobs.claim import Claimed, Refusal, try_claim
 from jobs.context import Done
 from jobs.epochs import EpochWatch
@@ -65,6 +67,16 @@ def next_turn() -> None:
 def tick_of(sweep: Sweeper) -> Tick:
     next_turn()
     return sweep.tick()
+
+
+def probed(sweep: Sweeper, broker: RecordingDispatcher, *, others: int = kind_breaker.FAILURES - 1) -> Job:
+    """The probe of a breaker that has opened, hinted and not yet claimed; beside it so many jobs are held."""
+    jobs = fail_in_bulk()
+    sweep.tick()
+    for job in jobs[others + 1 :]:
+        cancel(job.id, owner="ada", actor="ada")
+    tick_of(sweep)
+    return Job.objects.get(id=broker.hints[-1].job_id)
 
 
 def test_opens_holds_probes_and_lets_go(sweep: Sweeper, broker: RecordingDispatcher) -> None:
@@ -145,14 +157,85 @@ def test_probes_take_turns_and_spare_those_tried_most(sweep: Sweeper, broker: Re
     jobs = fail_in_bulk()
     Job.objects.filter(id=jobs[0].id).update(attempt=2)
     sweep.tick()
-    tick_of(sweep)
-    broker.hints.clear()
     seen = []
     for _ in range(8):
         tick_of(sweep)
         seen.append(broker.hints[-1].job_id)
+        fail(claimed(Job.objects.get(id=seen[-1])), Retryable("still down", after=60))
     assert len(set(seen)) == len(seen)
     assert jobs[0].id not in seen
+
+
+@pytest.mark.parametrize("others", [kind_breaker.FAILURES - 1, 0])
+def test_stays_the_probe_while_its_hint_waits(sweep: Sweeper, broker: RecordingDispatcher, others: int) -> None:
+    """However many are left: a list that takes longer than a turn must not keep the breaker open for ever."""
+    probe = probed(sweep, broker, others=others)
+    broker.hints.clear()
+    for _ in range(3):
+        tick_of(sweep)
+    assert broker.hints == []
+    finish(claimed(probe), Done())
+    sweep.tick()
+    assert held() == set()
+
+
+@pytest.mark.parametrize("others", [kind_breaker.FAILURES - 1, 0])
+def test_a_probe_without_a_claim_is_hinted_again(sweep: Sweeper, broker: RecordingDispatcher, others: int) -> None:
+    """It may be lost; and when it only waits, its first message still wins."""
+    probe = probed(sweep, broker, others=others)
+    broker.hints.clear()
+    for _ in range(4):
+        move_back(probe, DEFAULT_GRACE_SECONDS)
+        tick_of(sweep)
+        tick_of(sweep)
+    assert [hint.job_id for hint in broker.hints] == [probe.id] * 4
+    assert isinstance(try_claim(probe.id, leased_by="w"), Claimed)
+
+
+def test_a_probe_is_hinted_again_before_a_feed_would_hold_it_back(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    probe = probed(sweep, broker)
+    move_back(probe, DEFAULT_GRACE_SECONDS)
+    assert Job.objects.get(id=probe.id).next_dispatch_at > timezone.now()
+
+
+def test_a_probe_whose_hint_went_with_its_redis_is_hinted_at_once(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    probe = probed(sweep, broker)
+    Job.objects.filter(id=probe.id).update(next_dispatch_at=timezone.now())  # as sql.EPOCH_DUE does
+    broker.hints.clear()
+    tick_of(sweep)
+    assert [hint.job_id for hint in broker.hints] == [probe.id]
+
+
+def test_a_probe_that_ended_without_a_claim_gives_its_turn_away(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    probe = probed(sweep, broker)
+    cancel(probe.id, owner="ada", actor="ada")
+    tick_of(sweep)
+    assert broker.hints[-1].job_id != probe.id
+
+
+def test_the_last_one_left_waits_for_its_earliest_start(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    probe = probed(sweep, broker, others=0)
+    fail(claimed(probe), Retryable("still down", after=60))
+    broker.hints.clear()
+    for _ in range(3):
+        tick_of(sweep)
+    assert broker.hints == []
+    assert KindBreaker.objects.get().probe_id == probe.id
+    move_back(probe, 60)
+    for _ in range(2):  # taken by the feed, then its turn
+        tick_of(sweep)
+    assert [hint.job_id for hint in broker.hints] == [probe.id]
+    assert isinstance(try_claim(probe.id, leased_by="w"), Claimed)
+
+
+def test_a_probe_that_was_tried_travels_alone(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    """Together with others it would win no claim."""
+    for job in waiting(kind_breaker.FAILURES, kind=OTHER):
+        fail(claimed(job), Retryable("down", after=0.0))
+    sweep.tick()
+    broker.hints.clear()
+    tick_of(sweep)
+    assert [(hint.kind, hint.batchable) for hint in broker.hints] == [(OTHER, False)]
 
 
 def test_several_sweepers_open_once_and_send_one_probe(sweep: Sweeper, broker: RecordingDispatcher) -> None:
@@ -245,7 +328,7 @@ def test_held_jobs_are_found_by_their_index() -> None:
         )
         plans = []
         for statement, values in (
-            (sql.PROBE_KINDS, {"every": 0.5, "epoch": ""}),
+            (sql.PROBE_KINDS, {"every": 0.5, "repeat": 5, "epoch": ""}),
             (sql.LET_GO, {"kinds": ["test.echo"], "limit": 100}),
         ):
             cursor.execute("EXPLAIN " + statement, values)

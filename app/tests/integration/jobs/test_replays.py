@@ -105,7 +105,7 @@ def test_the_second_of_submit_and_replay_waits_for_the_first(replay_is_first: bo
         return answer
 
     def comes_second() -> Submitted:
-        assert inserted.wait(10), "the first one inserted nothing within 10 s"
+        assert inserted.wait(60), "the first one inserted nothing within 60 s"
         return second()
 
     one, other = in_threads(holds_its_transaction, comes_second)

@@ -66,13 +66,13 @@ def test_claims_and_submits_go_on_while_a_prune_holds_its_rows(days: int) -> Non
             step = prune_step()
             assert max(step.thinned, step.forgotten) == 20
             held.set()
-            assert done.wait(20), "the claims did not end within 20 s"
+            assert done.wait(60), "the claims did not end within 60 s"
 
     def works() -> None:
-        assert held.wait(20), "the prune did not begin within 20 s"
+        assert held.wait(60), "the prune did not begin within 60 s"
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '500ms'")
+                cursor.execute("SET lock_timeout = '20s'")
             for job in waiting:
                 lease = claimed(job)
                 assert renew("worker-1", [job.id]) == {job.id}

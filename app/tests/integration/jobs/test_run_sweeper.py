@@ -35,8 +35,8 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_sweeps_and_stops_on_sigterm(process: subprocess.Popen[bytes], tmp_path: Path) -> None:
     job = submit_echo()
-    wait_until(lambda: Job.objects.get(id=job.id).dispatch_gen > 0, "the job was never hinted", seconds=60)
+    wait_until(lambda: Job.objects.get(id=job.id).dispatch_gen > 0, "the job was never hinted", seconds=180)
     wait_until((tmp_path / "heartbeat").exists, "the heartbeat file was never touched")
     wait_until(lambda: PoolState.objects.count() == 3, "the pools were never written")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=120) == 0

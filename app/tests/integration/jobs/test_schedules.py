@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from jobs import schedules
 from jobs.errors import InvalidRequest, Permanent
 from jobs.finish import fail
 from jobs.models import Job, Schedule
@@ -12,9 +13,14 @@ from jobs.schedules import _latest_tick, fire_due, next_tick, schedule
 from jobs.states import MissedTicks
 from tests.integration.jobs.scenario import claimed, in_threads
 
+#: A tick that comes while a test runs would be fired too.
+SELDOM = "0 0 29 2 *"
 
-def make(name: str = "nightly", *, due_ago: timedelta = timedelta(seconds=1), **options: object) -> Schedule:
-    made = schedule(name, owner="ada", cron="* * * * *", kind="test.echo", params={"number": 1}, **options)  # type: ignore[arg-type]
+
+def make(
+    name: str = "nightly", *, cron: str = SELDOM, due_ago: timedelta = timedelta(seconds=1), **options: object
+) -> Schedule:
+    made = schedule(name, owner="ada", cron=cron, kind="test.echo", params={"number": 1}, **options)  # type: ignore[arg-type]
     made.next_tick_at = (timezone.now() - due_ago).replace(microsecond=0)
     made.save()
     return made
@@ -28,6 +34,15 @@ def test_fires_a_due_tick_once_and_moves_on() -> None:
     assert job.identity == f"tick:nightly:{made.next_tick_at:%Y-%m-%dT%H:%M:%SZ}"
     assert (job.owner, job.kind, job.params["number"]) == ("ada", "test.echo", 1)
     assert Schedule.objects.get().next_tick_at > timezone.now()
+
+
+def test_a_schedule_that_is_stated_again_keeps_the_tick_that_is_due() -> None:
+    made = make()
+    stated = {"owner": "ada", "kind": "test.echo", "params": {"number": 2}}
+    assert schedule("nightly", cron=SELDOM, **stated).next_tick_at == made.next_tick_at  # type: ignore[arg-type]
+    assert fire_due() == 1
+    assert Job.objects.get().params["number"] == 2
+    assert schedule("nightly", cron="0 3 29 2 *", **stated).next_tick_at > timezone.now()  # type: ignore[arg-type]
 
 
 def test_concurrent_sweepers_fire_once() -> None:
@@ -45,16 +60,25 @@ def test_tick_that_was_fired_before_a_failover_is_not_fired_again() -> None:
     assert Job.objects.count() == 1
 
 
-@pytest.mark.parametrize(("policy", "jobs"), [(MissedTicks.SKIP, 0), (MissedTicks.LATEST, 1), (MissedTicks.ALL, 3)])
-def test_missed_ticks_follow_the_policy(policy: MissedTicks, jobs: int) -> None:
-    made = make(missed=policy)
-    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    # Two hours before the last full hour: three hourly ticks have come, the last one at `hour`.
-    Schedule.objects.filter(id=made.id).update(cron="0 * * * *", next_tick_at=hour - timedelta(hours=2))
-    if timezone.now() - hour < timedelta(seconds=61) and policy is MissedTicks.SKIP:
-        jobs = 1  # the full hour has only just passed: its tick is late, not missed
-    assert fire_due() == jobs
-    assert Schedule.objects.get().next_tick_at == hour + timedelta(hours=1)
+@pytest.mark.parametrize(
+    ("policy", "at", "jobs"),
+    [
+        (MissedTicks.SKIP, "12:30:00", 0),
+        (MissedTicks.SKIP, "12:01:01", 0),
+        (MissedTicks.SKIP, "12:01:00", 1),  # the last tick is late, not missed
+        (MissedTicks.LATEST, "12:30:00", 1),
+        (MissedTicks.ALL, "12:30:00", 3),
+    ],
+)
+def test_missed_ticks_follow_the_policy(
+    policy: MissedTicks, at: str, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.fromisoformat(f"2026-01-05T{at}Z")
+    monkeypatch.setattr(schedules, "database_now", lambda: now)
+    made = make(cron="0 * * * *", missed=policy)
+    Schedule.objects.filter(id=made.id).update(next_tick_at=now.replace(hour=10, minute=0, second=0))
+    assert fire_due() == jobs, "three hourly ticks have come, the last one at 12:00"
+    assert Schedule.objects.get().next_tick_at == now.replace(hour=13, minute=0, second=0)
 
 
 def test_a_row_that_nobody_foresaw_stops_no_other_schedule() -> None:

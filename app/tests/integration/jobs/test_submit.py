@@ -3,6 +3,7 @@
 import contextlib
 import random
 from datetime import timedelta
+from types import ModuleType
 
 import pytest
 from django.db import connection, transaction
@@ -12,6 +13,7 @@ from pytest_django.fixtures import Settings
 
 from dispatch import Reason
 from dispatch.testing import RecordingDispatcher
+from jobs import hinting, submission
 from jobs.cancellation import cancel
 from jobs.claim import claim
 from jobs.context import Done
@@ -19,6 +21,7 @@ from jobs.errors import IdempotencyConflict, InvalidRequest, Overloaded, Permane
 from jobs.finish import fail, finish
 from jobs.models import IdempotencyKey, Job, JobEvent
 from jobs.selectors import get_job
+from jobs.states import State
 from jobs.submission import JobRequest, submit, submit_bulk
 from tests.integration.jobs.scenario import claimed, in_threads, see_pools, seed, submit_echo
 
@@ -121,6 +124,26 @@ def test_refused_hint_leaves_the_row_due_at_once(broker: RecordingDispatcher, po
     assert job.hinted_at is None
     assert job.next_dispatch_at <= timezone.now()
     assert job.grace_seconds == 5
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["alone", "joined"])
+@pytest.mark.parametrize(("owner", "name"), [(hinting, "try_dispatch"), (submission, "_count")])
+def test_a_fault_after_the_commit_reaches_no_caller(
+    owner: ModuleType, name: str, is_joined: bool, monkeypatch: pytest.MonkeyPatch, pools: None
+) -> None:
+    """Whatever it is: the row is committed, so the answer is yes."""
+    called = []
+
+    def broken(*_: object, **__: object) -> bool:
+        called.append(name)
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr(owner, name, broken)
+    with transaction.atomic() if is_joined else contextlib.nullcontext():
+        submitted = submit("test.echo", owner="ada", params={})
+    assert submitted.created
+    assert Job.objects.get(id=submitted.job.id).state == State.QUEUED
+    assert called == [name]
 
 
 def test_open_breaker_costs_no_second_dispatch(broker: RecordingDispatcher, pools: None) -> None:

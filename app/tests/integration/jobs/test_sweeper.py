@@ -1,25 +1,29 @@
 """The sweeper: hints again, rescues, feeds in order, notices a new Redis, fires schedules."""
 
+import math
 import re
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from dispatch import POOLS, Reason
+from dispatch import POOLS, DispatchRefused, Reason
 from dispatch.testing import RecordingDispatcher
-from jobs import sql, sweeper
+from jobs import admission, sql, sweeper
 from jobs.claim import claim, hand_back
 from jobs.context import Done
 from jobs.epochs import EpochWatch
 from jobs.errors import Retryable
 from jobs.finish import fail, finish
+from jobs.heartbeat import renew
 from jobs.models import DeadLetter, Job, PoolState
 from jobs.submission import JobRequest, submit, submit_bulk
 from jobs.sweeper import Sweeper
+from tests.integration.jobs.conftest import Clock
 from tests.integration.jobs.scenario import claimed, in_threads, move_back, see_pools, submit_echo
 
 
@@ -82,9 +86,9 @@ def test_hints_again_when_a_hint_was_lost_and_doubles_the_grace(sweep: Sweeper, 
         move_back(job, 400)
         assert sweep.tick().hinted == 1
         row = fresh(job)
-        graces.append(round((row.next_dispatch_at - timezone.now()).total_seconds()))
-    assert graces[0] < 15
-    assert 240 <= graces[-1] <= 361
+        graces.append((row.next_dispatch_at - row.hinted_at).total_seconds())  # type: ignore[operator]
+    assert graces[0] < 13
+    assert 239 < graces[-1] < 361
     assert row.grace_seconds == sql.GRACE_CAP_SECONDS
     assert row.dispatch_gen == len([hint for hint in broker.hints if hint.job_id == job.id])
 
@@ -112,6 +116,27 @@ def test_refused_batch_leaves_rows_alone_that_somebody_hinted_since(broker: Reco
     Job.objects.update(dispatch_gen=2)
     assert make_due(broker.hints) == 0
     assert fresh(job).hinted_at is not None
+
+
+def test_a_refused_hint_undoes_no_newer_one(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one sweeper waits for Redis, another one hints the same job again; then the first is refused."""
+    job, other = submit_echo(), new_sweeper(redis)
+    take = broker.dispatch
+
+    def refuse_late(*_: object, **__: object) -> None:
+        monkeypatch.setattr(broker, "dispatch", take)
+        move_back(job, 400)
+        assert other.tick().hinted == 1
+        raise DispatchRefused(Reason.STREAM_FULL)
+
+    monkeypatch.setattr(broker, "dispatch", refuse_late)
+    move_back(job, 400)
+    assert sweep.tick().refused == 1
+    row = fresh(job)
+    assert row.hinted_at is not None
+    assert row.next_dispatch_at > timezone.now()
 
 
 def test_open_breaker_takes_no_rows(sweep: Sweeper, broker: RecordingDispatcher) -> None:
@@ -158,6 +183,66 @@ def move_all_due(seconds: int) -> None:
     Job.objects.update(next_dispatch_at=timezone.now() - timedelta(seconds=seconds))
 
 
+def hinted_for_rescue(sweep: Sweeper, number: int = 0) -> Job:
+    """A job whose worker died, and whose lease ran out a second before the sweeper hinted it."""
+    job = submit_echo(number)
+    claimed(job, "dead")
+    move_back(job, 11)
+    assert sweep.tick().hinted == 1
+    return fresh(job)
+
+
+def test_the_second_hint_of_a_rescue_comes_after_the_first_grace_however_often_the_job_was_hinted(
+    sweep: Sweeper, redis: Broker
+) -> None:
+    job = submit_echo()
+    for _ in range(6):
+        move_back(job, 400)
+        assert sweep.tick().hinted == 1
+    assert fresh(job).grace_seconds == sql.GRACE_CAP_SECONDS
+    claimed(job, "dead")
+    redis.ready = 1  # the grace alone decides
+    move_back(job, 11)
+    assert sweep.tick().hinted == 1
+    row = fresh(job)
+    assert row.hinted_at is not None
+    assert 3.9 < (row.next_dispatch_at - row.hinted_at).total_seconds() < 6.1
+    assert sweep.tick().hinted == 0
+    move_back(job, 6.1)
+    assert sweep.tick().hinted == 1
+
+
+def test_a_rescue_whose_hint_was_lost_is_missed_when_nothing_waits_in_redis(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    sweep.grace["fast"], sweep._grace_at = sweeper.LONGEST_FIRST_GRACE_SECONDS, math.inf
+    lost, renewed = hinted_for_rescue(sweep, 1), hinted_for_rescue(sweep, 2)
+    assert renew("dead", [renewed.id]) == {renewed.id}
+    live = fresh(renewed)
+    broker.hints.clear()
+    sweep.tick()
+    redis.ready = 1
+    move_back(lost, 6)
+    sweep.tick()
+    assert broker.hints == [], "young, then maybe what waits in Redis"
+    redis.ready = 0
+    sweep.tick()
+    assert [hint.job_id for hint in broker.hints] == [lost.id]
+    assert fresh(renewed).next_dispatch_at == live.next_dispatch_at
+
+
+def test_repeated_rescues_into_an_empty_list_come_at_doubling_distances(sweep: Sweeper) -> None:
+    job = hinted_for_rescue(sweep)
+    for expired, age, due in ((1, 1, 0), (1, 6, 1), (12, 7, 0), (12, 13, 1), (900, 200, 0), (900, 301, 1)):
+        hinted_at = timezone.now() - timedelta(seconds=age)
+        Job.objects.filter(id=job.id).update(
+            hinted_at=hinted_at,
+            lease_until=hinted_at - timedelta(seconds=expired),
+            next_dispatch_at=timezone.now() + timedelta(seconds=300),
+        )
+        assert sweep.tick().hinted == due, (expired, age)
+
+
 def test_lost_worker_at_the_ceiling_is_dead_lettered_and_neighbours_go_on(sweep: Sweeper) -> None:
     job, neighbour = submit_echo(1), submit_echo(2)
     for _ in range(3):
@@ -182,19 +267,21 @@ def test_first_tick_grants_workers_a_heartbeat_before_leases_count_as_expired(re
     assert sweep.tick().hinted == 1
 
 
-def test_gap_in_its_own_ticks_grants_a_heartbeat_again(sweep: Sweeper) -> None:
+def test_gap_in_its_own_ticks_grants_a_heartbeat_again(sweep: Sweeper, clock: Clock) -> None:
     job = submit_echo()
     claimed(job)
     move_back(job, 60)
-    assert sweep._last_tick is not None
-    sweep._last_tick -= 10
+    clock.advance(10)
     assert sweep.tick().hinted == 0
 
 
 def test_two_sweepers_hint_each_row_once(redis: Broker, broker: RecordingDispatcher) -> None:
     see_pools(behind=True)
     submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(700)], owner="ada")
-    ticks = in_threads(*[new_sweeper(redis).tick for _ in range(3)])
+    sweepers = [new_sweeper(redis) for _ in range(3)]
+    for each in sweepers:
+        each.grace["fast"], each._grace_at = 300, math.inf  # no hint gets old, however long the ticks take
+    ticks = in_threads(*[each.tick for each in sweepers])
     assert sum(tick.hinted for tick in ticks) == 700  # type: ignore[attr-defined]
     assert set(Counter(hint.job_id for hint in broker.hints).values()) == {1}
 
@@ -226,7 +313,7 @@ def test_feed_is_in_order_of_priority_with_a_tenth_for_the_lowest(
 
 
 def test_ready_lists_over_twice_the_window_slow_hints_down_but_never_stop_them(
-    sweep: Sweeper, redis: Broker, settings: Settings
+    sweep: Sweeper, redis: Broker, settings: Settings, clock: Clock
 ) -> None:
     limit(settings, dispatch_window=100)
     see_pools(behind=True)
@@ -234,8 +321,7 @@ def test_ready_lists_over_twice_the_window_slow_hints_down_but_never_stop_them(
     redis.ready = 201
     hinted = 0
     for _ in range(3):
-        assert sweep._last_tick is not None
-        sweep._last_tick -= 1.0
+        clock.advance(1.0)
         hinted += sweep.tick().hinted
     assert 20 <= hinted <= 31
     redis.ready = 10
@@ -256,7 +342,7 @@ def queued_past_their_grace(count: int) -> None:
 
 
 def test_hints_that_still_stand_in_redis_are_repeated_at_a_trickle(
-    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher, clock: Clock
 ) -> None:
     queued_past_their_grace(300)
     settled(sweep)
@@ -265,23 +351,25 @@ def test_hints_that_still_stand_in_redis_are_repeated_at_a_trickle(
     Job.objects.filter(id=new.id).update(hinted_at=None, next_dispatch_at=timezone.now())
     broker.hints.clear()
     for _ in range(3):
-        assert sweep._last_tick is not None
-        sweep._last_tick -= 1.0
+        clock.advance(1.0)
         before = len(broker.hints)
         sweep.tick()
         assert len(broker.hints) > before, "never stopped"
         move_all_due(1)
     repeated = Counter(hint.job_id for hint in broker.hints)
-    assert 25 <= len(broker.hints) - repeated[new.id] <= 35, "ten per second"
+    assert 25 <= len(broker.hints) - repeated[new.id] <= 31, "ten per second"
     assert repeated[new.id], "a first hint waits for nobody's repetition"
 
 
-def test_fewer_messages_in_redis_than_unclaimed_hints_means_that_some_are_lost(
-    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+@pytest.mark.parametrize(("pool", "messages"), [("cpu", 280), ("fast", 2)])
+def test_fewer_jobs_in_redis_than_unclaimed_hints_means_that_some_are_lost(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher, pool: str, messages: int
 ) -> None:
+    """A message of the cpu pool names one job, and its workers have 4 in hand; of the fast pool 16, and 256."""
     queued_past_their_grace(300)
+    Job.objects.update(pool=pool)
     settled(sweep)
-    redis.ready = 280  # and a worker has at most 16 in hand
+    redis.ready = messages
     broker.hints.clear()
     assert sweep.tick().hinted == 300
 
@@ -294,6 +382,37 @@ def test_an_empty_list_means_that_all_unclaimed_hints_are_lost(
     redis.ready = 0
     broker.hints.clear()
     assert sweep.tick().hinted == 12
+
+
+def test_a_hint_lost_in_a_backlog_is_missed_when_the_backlog_is_worked_off(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher
+) -> None:
+    lost, young, later = submit_echo(1), submit_echo(2), submit_echo(3)
+    in_an_hour = timezone.now() + timedelta(hours=1)
+    Job.objects.update(next_dispatch_at=timezone.now() + timedelta(seconds=300), grace_seconds=300)
+    Job.objects.exclude(id=young.id).update(hinted_at=timezone.now() - timedelta(seconds=6))
+    Job.objects.filter(id=later.id).update(not_before=in_an_hour, next_dispatch_at=in_an_hour)
+    broker.hints.clear()
+    redis.ready = 1
+    sweep.tick()
+    sweep.tick()
+    assert broker.hints == [], "it may be what waits in Redis"
+    redis.ready = 0
+    sweep.tick()
+    sweep.tick()
+    assert [hint.job_id for hint in broker.hints] == [lost.id]
+
+
+def test_repetitions_into_an_empty_list_come_at_doubling_distances(sweep: Sweeper, broker: RecordingDispatcher) -> None:
+    job = submit_echo()
+    for gen, age, due in ((1, 6, True), (2, 5, False), (2, 11, True), (30, 200, False), (30, 301, True)):
+        Job.objects.update(
+            dispatch_gen=gen,
+            hinted_at=timezone.now() - timedelta(seconds=age),
+            next_dispatch_at=timezone.now() + timedelta(seconds=300),
+        )
+        sweep.tick()
+        assert (fresh(job).next_dispatch_at <= timezone.now()) is due, (gen, age)
 
 
 def test_a_new_epoch_repeats_hints_whatever_redis_seems_to_hold(
@@ -316,6 +435,50 @@ def test_a_deferred_repetition_changes_neither_its_grace_nor_its_generation(swee
     deferred = Job.objects.filter(dispatch_gen=1, grace_seconds__lte=10)
     assert deferred.count() >= 40
     assert not Job.objects.filter(next_dispatch_at__lte=timezone.now()).exists()
+
+
+def measured_grace(made: Sweeper) -> int:
+    """The first grace of pool fast after the sweeper's next look."""
+    made._grace_at = 0.0
+    made.tick()
+    admission.forget()
+    return PoolState.objects.get(pool="fast").grace_seconds
+
+
+def ran_after(waited: float, *, claimed_ago: float = 0.0) -> Job:
+    """A job that ended now, whose attempt began `claimed_ago` seconds ago, `waited` seconds after its hint."""
+    job = submit_echo(Job.objects.count())
+    finish(claimed(job), Done())
+    started_at = timezone.now() - timedelta(seconds=claimed_ago)
+    Job.objects.filter(id=job.id).update(started_at=started_at, hinted_at=started_at - timedelta(seconds=waited))
+    return job
+
+
+def test_the_first_grace_follows_how_long_hints_wait_up_to_its_cap(sweep: Sweeper) -> None:
+    assert measured_grace(sweep) == 5
+    ran_after(4.0)
+    assert measured_grace(sweep) == 12
+    assert PoolState.objects.get(pool="io").grace_seconds == 5
+    ran_after(120.0)
+    assert measured_grace(sweep) == sweeper.LONGEST_FIRST_GRACE_SECONDS
+    job = submit_echo(99)
+    assert job.hinted_at is not None
+    assert (job.next_dispatch_at - job.hinted_at).total_seconds() == sweeper.LONGEST_FIRST_GRACE_SECONDS
+
+
+def test_an_overload_that_is_over_is_forgotten(sweep: Sweeper) -> None:
+    jobs = [ran_after(120.0) for _ in range(5)]
+    assert measured_grace(sweep) == sweeper.LONGEST_FIRST_GRACE_SECONDS
+    Job.objects.filter(id__in=[job.id for job in jobs]).update(
+        started_at=F("started_at") - timedelta(seconds=61), finished_at=F("finished_at") - timedelta(seconds=61)
+    )
+    assert measured_grace(sweep) == 5
+
+
+def test_a_long_attempt_that_ends_now_says_nothing_of_how_hints_wait_now(sweep: Sweeper) -> None:
+    ran_after(120.0, claimed_ago=300.0)
+    ran_after(1.0)
+    assert measured_grace(sweep) == 5
 
 
 def test_job_before_its_time_is_hinted_when_it_comes(sweep: Sweeper) -> None:
@@ -356,7 +519,30 @@ def test_new_epoch_makes_older_hints_due(
     assert not sweep.tick().new_epoch
 
 
-def test_end_of_an_outage_is_a_new_epoch_and_a_blink_is_none(sweep: Sweeper, redis: Broker) -> None:
+def test_new_epoch_makes_rescues_due_before_all_else_and_leaves_live_leases_alone(
+    sweep: Sweeper, redis: Broker, broker: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.epochs.EPOCH_RATE", 1)
+    lost, renewed = hinted_for_rescue(sweep, 1), hinted_for_rescue(sweep, 2)
+    assert renew("dead", [renewed.id]) == {renewed.id}
+    live = fresh(renewed)
+    see_pools()
+    waiting = submit_echo(3)
+    move_back(waiting, 4)
+    broker.hints.clear()
+    redis.epoch = "key-2:replid-2"
+    assert sweep.epochs.watch(sweep.grace)
+    assert fresh(lost).next_dispatch_at <= timezone.now()
+    assert fresh(lost).next_dispatch_at < fresh(waiting).next_dispatch_at
+    sweep.tick()
+    assert {lost.id} <= {hint.job_id for hint in broker.hints} <= {lost.id, waiting.id}
+    assert fresh(lost).broker_epoch == redis.epoch
+    left = (live.next_dispatch_at, live.dispatch_gen, live.grace_seconds, live.broker_epoch)
+    now = fresh(renewed)
+    assert (now.next_dispatch_at, now.dispatch_gen, now.grace_seconds, now.broker_epoch) == left
+
+
+def test_end_of_an_outage_is_a_new_epoch_and_a_blink_is_none(sweep: Sweeper, redis: Broker, clock: Clock) -> None:
     see_pools()
     submit_echo()
     same, redis.epoch = redis.epoch, None
@@ -365,7 +551,7 @@ def test_end_of_an_outage_is_a_new_epoch_and_a_blink_is_none(sweep: Sweeper, red
     assert not sweep.tick().new_epoch
     redis.epoch = None
     sweep.tick()
-    sweep.epochs._answered_at -= 2.0
+    clock.advance(2.0)
     redis.epoch = same
     with connection.cursor() as cursor:
         cursor.execute("UPDATE broker_state SET since = since - interval '1 minute'")
@@ -385,21 +571,13 @@ def test_epoch_sweep_is_spread_over_time(sweep: Sweeper, redis: Broker, monkeypa
     monkeypatch.setattr("jobs.epochs.EPOCH_RATE", 10)
     see_pools()
     submit_bulk([JobRequest("test.echo", {"number": number}) for number in range(40)], owner="ada")
+    Job.objects.update(next_dispatch_at=timezone.now() + timedelta(hours=1))
     redis.epoch = "key-2:replid-2"
-    assert sweep.tick().hinted == 10, "the first second's share at once"
-    spread = Job.objects.filter(next_dispatch_at__gt=timezone.now() + timedelta(seconds=2)).count()
-    assert 10 <= spread <= 20
-
-
-def test_busy_pool_gets_a_longer_grace(sweep: Sweeper) -> None:
-    job = submit_echo()
-    lease = claimed(job)
-    finish(lease, Done())
-    Job.objects.update(hinted_at=timezone.now() - timedelta(seconds=30))
-    sweep._grace_at = 0.0
-    sweep.tick()
-    assert 85 <= PoolState.objects.get(pool="fast").grace_seconds <= 95
-    assert PoolState.objects.get(pool="io").grace_seconds == 5
+    assert sweep.epochs.watch(sweep.grace)
+    due = list(Job.objects.order_by("next_dispatch_at").values_list("next_dispatch_at", flat=True))
+    assert due[9] <= timezone.now(), "the first second's share at once"
+    seconds = [round((one - due[0]).total_seconds()) for one in due]
+    assert seconds == [0] * 10 + [1] * 10 + [2] * 10 + [3] * 10
 
 
 def test_every_scan_reads_its_index_and_few_rows_of_200_000_open_ones() -> None:
@@ -424,11 +602,18 @@ def test_every_scan_reads_its_index_and_few_rows_of_200_000_open_ones() -> None:
     again = explain(sql.TAKE_HINTED, {**take, "priority": None, "limit": 10})
     assert "job_hinted" in again
     assert "Seq Scan on job" not in again
+    missed = explain(sql.LOST_DUE, {"pool": "fast", "grace": 5, "limit": 500})
+    assert {"job_hinted", "job_lease", "job_pkey"} <= set(re.findall(r"using (\w+) on job", missed)), missed
+    assert "Seq Scan on job" not in missed
+    older = explain(sql.EPOCH_DUE, {"pool": "fast", "grace": 5, "rate": 2000})
+    assert {"job_hinted", "job_lease", "job_pkey"} <= set(re.findall(r"using (\w+) on job", older)), older
+    assert "Seq Scan on job" not in older
     lost = explain(sql.FAIL_LOST, {"pool": "fast", "limit": 10})
     assert "job_lease" in lost
     assert "Seq Scan on job" not in lost
     job_id = Job.objects.values_list("id", flat=True)[0]
-    claim_plan = explain(sql.CLAIM, {"id": job_id, "leased_by": "w", "first_key": 0, "key": 1})
+    key = {"first_key": 0, "key": 1}
+    claim_plan = explain(sql.CLAIM, {"ids": [job_id], "alone": True, "leased_by": "w", "grace": 5, **key})
     assert "job_pkey" in claim_plan
     assert "Seq Scan on job" not in claim_plan
 

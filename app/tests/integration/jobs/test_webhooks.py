@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pytest_django.fixtures import Settings
 from standardwebhooks import Webhook
 
-from exporter.invariants import QUERIES, WINDOW
+from exporter.invariants import QUERIES
 from jobs import effects
 from jobs.cancellation import cancel
 from jobs.claim import hand_back
@@ -79,7 +79,7 @@ def dead_letter_of(job: Job) -> DeadLetter:
 
 def violations() -> int:
     with connection.cursor() as cursor:
-        cursor.execute(QUERIES["end_without_webhook"], {"window": WINDOW})
+        cursor.execute(QUERIES["end_without_webhook"])
         return int(cursor.fetchone()[0])
 
 

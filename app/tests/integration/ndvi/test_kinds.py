@@ -86,7 +86,7 @@ def test_files_carry_the_token_and_are_named_by_the_finish(scene: str) -> None:
 
 def test_a_second_attempt_leaves_the_files_of_the_first_alone(scene: str) -> None:
     job = asked("ndvi.compute", {"scene": scene, "red": 1, "nir": 4})
-    with mock.patch("jobs.execution._finish", side_effect=OSError("the worker dies")):
+    with mock.patch("jobs.execution.finish", side_effect=OSError("the worker dies")):
         assert run(job).state == "QUEUED"
     Job.objects.filter(id=job.id).update(not_before=None)
     again = run(job)

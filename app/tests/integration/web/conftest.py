@@ -31,7 +31,7 @@ class Stack:
     def client(self, key: str | None = API_KEY) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         hooks = {"response": [self._explain_500]}
-        return httpx.Client(base_url=self.web.url, headers=headers, timeout=10, event_hooks=hooks)
+        return httpx.Client(base_url=self.web.url, headers=headers, timeout=120, event_hooks=hooks)
 
     def _explain_500(self, answer: httpx.Response) -> None:
         assert answer.status_code != 500, self.web.log_tail(3)

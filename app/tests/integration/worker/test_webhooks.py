@@ -17,7 +17,7 @@ from tests.integration.worker.conftest import Stack, await_true, hint
 from tests.servers.receiver import Receiver, receiving, status
 from tests.servers.worker import WorkerProcess
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 KILLS = 3
 JOBS = 8
@@ -34,7 +34,7 @@ class Held:
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         with self._lock:
             self.waiting += 1
-        self.release.wait(60)
+        self.release.wait(600)
         status(204)(handler)
 
 
@@ -77,10 +77,10 @@ def hint_open() -> None:
 
 
 def kill_while_it_waits(stack: Stack, held: Held, number: int) -> None:
+    before = held.waiting
     worker: WorkerProcess = stack.worker("io", name=f"worker-io-{number}")
     hint_open()
-    before = held.waiting
-    await_true(lambda: held.waiting == before + JOBS, f"worker {number} called the receiver for each job")
+    await_true(lambda: held.waiting >= before + JOBS, f"worker {number} called the receiver for each job")
     worker.kill()
 
 
@@ -94,7 +94,7 @@ def test_a_receiver_that_obeys_the_key_sees_one_effect_however_often_the_worker_
     held.release.set()
     stack.worker("io", name="worker-io-last")
     hint_open()
-    await_true(lambda: {row.state for row in webhooks()} == {"SUCCEEDED"}, "all were delivered", seconds=30)
+    await_true(lambda: {row.state for row in webhooks()} == {"SUCCEEDED"}, "all were delivered")
     assert {row.attempt for row in webhooks()} == {KILLS + 1}
     assert len(receiver.requests) == JOBS * (KILLS + 1)
     keys = {effects.key_of(job.id, "webhook:job.cancelled") for job in jobs}

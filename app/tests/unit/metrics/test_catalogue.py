@@ -62,7 +62,7 @@ def test_closed_counters_start_at_zero() -> None:
 def test_serves_a_registry_over_http() -> None:
     http, thread = server.serve(0, CollectorRegistry())
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{http.server_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http.server_port}/metrics", timeout=60) as answer:
             assert answer.status == 200
             assert thread.daemon
     finally:

@@ -18,5 +18,5 @@ def sample_archive() -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-        thread.join(5)
-        assert not thread.is_alive(), "the archive did not stop within 5 s"
+        thread.join(60)
+        assert not thread.is_alive(), "the archive did not stop within 60 s"

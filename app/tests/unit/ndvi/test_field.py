@@ -48,7 +48,7 @@ def archive() -> Iterator[str]:
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     with httpx.Client() as client:
-        yield Upstream(seconds_left=lambda: 30.0, client=client)
+        yield Upstream(seconds_left=lambda: 300.0, client=client)
 
 
 @pytest.fixture
@@ -149,13 +149,13 @@ def test_threads_read_at_the_same_time(archive: str, scene: ArchiveScene, tmp_pa
     def read(number: int) -> bytes:
         target = tmp_path / f"{number}.tif"
         with httpx.Client() as client:
-            started.wait(10)
-            read_field(Upstream(seconds_left=lambda: 30.0, client=client), scene, FIELD, target)
+            started.wait(100)
+            read_field(Upstream(seconds_left=lambda: 300.0, client=client), scene, FIELD, target)
         return target.read_bytes()
 
     with ThreadPoolExecutor(count) as pool:
         reads = [pool.submit(read, number) for number in range(count)]
-        failed = [error for one in reads if (error := one.exception(60))]
+        failed = [error for one in reads if (error := one.exception(200))]
     if failed:
         raise ExceptionGroup(f"{len(failed)} of {count} threads", failed)
     assert len({one.result() for one in reads}) == 1

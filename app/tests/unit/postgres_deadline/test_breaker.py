@@ -1,11 +1,11 @@
 """The Postgres breaker's probe, without a Postgres."""
 
 import threading
-import time
 
 import pytest
 
 from postgres_deadline.breaker import Breaker
+from tests.servers.waiting import wait_until
 
 
 def test_a_probe_that_fails_unexpectedly_is_tried_again() -> None:
@@ -18,10 +18,7 @@ def test_a_probe_that_fails_unexpectedly_is_tried_again() -> None:
     breaker = Breaker(pause_seconds=0.001)
     breaker.probe_with(probe)
     breaker.trip("test")
-    ends_at = time.monotonic() + 5
-    while breaker.is_open() and time.monotonic() < ends_at:
-        time.sleep(0.001)
-    assert not breaker.is_open()
+    wait_until(lambda: not breaker.is_open(), "the breaker did not close")
 
 
 def test_a_probe_whose_thread_could_not_start_is_started_by_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +30,4 @@ def test_a_probe_whose_thread_could_not_start_is_started_by_the_next_caller(monk
         patch.setattr(threading.Thread, "start", refuse)
         breaker.trip("test")
         assert breaker.is_open()
-    ends_at = time.monotonic() + 5
-    while breaker.is_open() and time.monotonic() < ends_at:
-        time.sleep(0.001)
-    assert not breaker.is_open()
+    wait_until(lambda: not breaker.is_open(), "the breaker did not close")

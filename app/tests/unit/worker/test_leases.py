@@ -13,8 +13,10 @@ from dispatch.messages import TASK_NAME
 from worker import leases
 
 
-def request(job: UUID, *, seconds_ago: float = 0) -> SimpleNamespace:
-    return SimpleNamespace(type=TASK_NAME, args=(str(job), 1), time_start=time.time() - seconds_ago)
+def request(*jobs: UUID, seconds_ago: float = 0, v: str = "") -> SimpleNamespace:
+    args = ([[str(job), 1] for job in jobs],) if len(jobs) > 1 else (str(jobs[0]), 1)
+    headers = {"v": v or str(len(args) % 2 + 1)}
+    return SimpleNamespace(type=TASK_NAME, args=args, request_dict=headers, time_start=time.time() - seconds_ago)
 
 
 class Scene:
@@ -36,7 +38,7 @@ class Scene:
         self.keeper = leases.LeaseKeeper(
             instance="here",
             pool=POOLS[pool],
-            on_lost=lambda job, _: self.stopped.append(job),
+            on_lost=lambda jobs, _: self.stopped.extend(jobs),
             on_change=self.changes.append,
             on_leaked=lambda: self.left.append(True),
         )
@@ -46,6 +48,12 @@ class Scene:
         self.running[job] = request(job, seconds_ago=seconds_ago)
         self.held.add(job)
         return job
+
+    def run_batch(self, size: int) -> list[UUID]:
+        jobs = [uuid4() for _ in range(size)]
+        self.running |= dict.fromkeys(jobs, request(*jobs))
+        self.held.update(jobs)
+        return jobs
 
     def _renew(self, instance: str, job_ids: Collection[UUID]) -> set[UUID]:
         assert instance == "here"
@@ -80,6 +88,27 @@ def test_stops_an_attempt_whose_lease_is_gone_once(scene: Scene) -> None:
     scene.keeper.beat()
     assert scene.stopped == [job]
     assert other in scene.held
+
+
+def test_a_batch_is_renewed_as_long_as_one_of_its_jobs_runs_and_stopped_when_none_does(scene: Scene) -> None:
+    jobs = scene.run_batch(3)
+    scene.keeper.beat()
+    assert scene.asked == [set(jobs)]
+    for ended in jobs[:2]:
+        scene.held.discard(ended)
+        scene.keeper.beat()
+    assert scene.stopped == []
+    scene.held.discard(jobs[2])
+    scene.keeper.beat()
+    scene.keeper.beat()
+    assert scene.stopped == [jobs[2]]
+
+
+def test_a_message_of_a_newer_release_that_is_in_hand_names_no_job(scene: Scene) -> None:
+    scene.running[uuid4()] = request(uuid4(), v="3")
+    job = scene.run()
+    scene.keeper.beat()
+    assert scene.asked == [{job}]
 
 
 def test_does_not_stop_what_has_not_claimed_yet(scene: Scene) -> None:

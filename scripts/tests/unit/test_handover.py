@@ -1,0 +1,62 @@
+"""What the hand-over says and decides without nodes."""
+
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from scripts.stack import handover
+from scripts.stack.deployment import Stack
+from scripts.stack.errors import StackError
+from scripts.stack.handover import Sentinel
+from scripts.stack.redis_nodes import RedisNodes
+from scripts.stack.resp import RespClient
+
+NODES = RedisNodes(Stack(Path("/x"), Path("/x/.env"), {"SUBNET_PREFIX": "10.9.9"}, "celery", "sentinel"))
+
+
+def replication(first: str, second: str) -> dict[str, str]:
+    """INFO replication of a primary with two replicas."""
+    return {"connected_slaves": "2", "slave0": first, "slave1": second}
+
+
+def replica(number: int, *, offset: int, lag: int = 0, state: str = "online") -> str:
+    return f"ip=10.9.9.{number},port=6379,state={state},offset={offset},lag={lag}"
+
+
+class Greeting(unittest.TestCase):
+    def test_has_the_eight_fields_of_a_sentinel_s_own(self) -> None:
+        other = Sentinel(mock.Mock(spec=RespClient), "10.9.9.22", "abc", epoch=4)
+        self.assertEqual(handover.greeting(other, 7, "10.9.9.12"), "10.9.9.22,26379,abc,7,holdfast,10.9.9.12,6379,7")
+
+
+class Successor(unittest.TestCase):
+    def chosen(self, first: str, second: str) -> str:
+        with mock.patch.object(RedisNodes, "info", return_value=replication(first, second)):
+            return handover.best_replica(NODES, "redis-1")
+
+    def test_is_the_replica_that_is_furthest(self) -> None:
+        self.assertEqual(self.chosen(replica(12, offset=90), replica(13, offset=100)), "redis-3")
+
+    def test_there_is_none_while_a_replica_lags_or_is_still_copying(self) -> None:
+        for ill in (replica(13, offset=100, lag=2), replica(13, offset=100, state="wait_bgsave")):
+            with self.assertRaises(StackError):
+                self.chosen(replica(12, offset=90), ill)
+
+
+class HalfDone(unittest.TestCase):
+    def swapped(self, *, named: str, leading: list[str], follows: str) -> str:
+        with (
+            mock.patch.object(RedisNodes, "elected", return_value=named),
+            mock.patch.object(RedisNodes, "primaries", return_value=leading),
+            mock.patch.object(RedisNodes, "info", return_value={"master_host": follows}),
+        ):
+            return handover._swapped(NODES)
+
+    def test_is_found_where_the_named_primary_follows_another(self) -> None:
+        self.assertEqual(self.swapped(named="redis-1", leading=["redis-3"], follows="10.9.9.13"), "redis-3")
+
+    def test_is_not_seen_in_a_whole_topology_nor_in_a_fault(self) -> None:
+        self.assertEqual(self.swapped(named="redis-1", leading=["redis-1"], follows=""), "")
+        self.assertEqual(self.swapped(named="redis-1", leading=["redis-1", "redis-3"], follows="10.9.9.13"), "")
+        self.assertEqual(self.swapped(named="redis-1", leading=["redis-3"], follows="10.9.9.12"), "")
+        self.assertEqual(self.swapped(named="", leading=["redis-3"], follows="10.9.9.13"), "")
