@@ -44,7 +44,9 @@ ROOT_LINTERS: Final = {
     ),
 }
 
-HOST_TESTS: Final = ("scripts/tests/unit", "scripts/tests/stack")
+#: Arguments of Python.
+SCRIPT_TESTS: Final = ("-m", "unittest", "discover", "-s", "scripts/tests/unit", "-t", ".", "-v")
+STACK_TESTS: Final = ("-m", "scripts.tests.stack")
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,17 @@ class Checks:
         paths = ["tests/unit", "tests/contract"] if quick else []
         checks = [
             self._contained("tests of the application", (*test_container.PYTEST, *paths, *selected), "app"),
-            self._on_host("tests of the scripts", HOST_TESTS[0]),
+            self._on_host("tests of the scripts", SCRIPT_TESTS),
         ]
-        return checks if quick else [*checks, self._on_host("tests of the stack", HOST_TESTS[1])]
+        return checks if quick else [*checks, self._on_host("tests of the stack", STACK_TESTS)]
 
     def _contained(self, name: str, command: Sequence[str], folder: str) -> Check:
         container = f"holdfast-check-{os.getpid()}"
         argv = test_container.argv(self.stack.root, self.image, command, folder=folder, name=container)
         return Check(name, lambda: processes.call(argv, check=False) == 0)
 
-    def _on_host(self, name: str, folder: str) -> Check:
-        argv = [sys.executable, "-m", "unittest", "discover", "-s", folder, "-t", ".", "-v"]
+    def _on_host(self, name: str, arguments: Sequence[str]) -> Check:
+        argv = [sys.executable, *arguments]
         return Check(name, lambda: processes.call(argv, cwd=self.stack.root, check=False) == 0)
 
     def _compose_files(self, mode: str, topology: str, *, overrides: str = "") -> Check:

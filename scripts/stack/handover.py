@@ -27,7 +27,9 @@ from scripts.stack.waiting import wait_until
 #: Milliseconds for which writes pause at most, and how many must be left when the roles are swapped.
 PAUSE_MS: Final = 3000
 _LEFT_SECONDS: Final = 1.0
-#: Seconds for each wait: replicas reach the offset; the swap; Sentinel's greetings, one every two; all agree.
+#: Seconds for each wait: both replicas are in step, which one that has just loaded says a second later; they reach the
+#: offset; the swap; Sentinel's greetings, one every two; all agree.
+IN_STEP_SECONDS: Final = 5.0
 CATCH_UP_SECONDS: Final = 1.0
 SWAP_SECONDS: Final = 2.0
 GREETING_SECONDS: Final = 20.0
@@ -94,11 +96,21 @@ def hand_over(nodes: RedisNodes, *, to: str | None = None) -> str:
 
 
 def best_replica(nodes: RedisNodes, primary: str) -> str:
-    """The replica that is furthest. Raises StackError when one of them lags."""
+    """The replica that is furthest. Raises StackError when one of them goes on lagging."""
+    return wait_until(
+        lambda: furthest_in_step(nodes, primary),
+        within=IN_STEP_SECONDS,
+        otherwise=f"A replica of {primary} is not in step: nothing was handed over",
+        fix="make ps",
+    )
+
+
+def furthest_in_step(nodes: RedisNodes, primary: str) -> str:
+    """The replica that is furthest, "" while one of them is missing or lags."""
     facts = nodes.info(primary, "replication")
-    replicas = [replica_fields(facts[f"slave{number}"]) for number in range(int(facts["connected_slaves"]))]
+    replicas = [replica_fields(facts[f"slave{number}"]) for number in range(int(facts.get("connected_slaves", 0)))]
     if len(replicas) < len(REDIS) - 1 or not all(_is_in_step(one) for one in replicas):
-        raise StackError(f"A replica of {primary} is not in step: nothing was handed over.", fix="make ps")
+        return ""
     return nodes.node_of(max(replicas, key=lambda one: int(one["offset"]))["ip"])
 
 

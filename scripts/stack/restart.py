@@ -75,12 +75,8 @@ def order(services: set[str], *, primary: str) -> list[str]:
 def is_in_step(nodes: RedisNodes) -> bool:
     """Whole as the Sentinels see it, and both replicas in step as the primary sees them: a Sentinel looks every 10 s,
     and the primary refuses writes when the second replica leaves before the first is back."""
-    if not nodes.is_whole():
-        return False
-    try:
-        return bool(handover.best_replica(nodes, nodes.elected()))
-    except (StackError, KeyError):
-        return False
+    leader = nodes.leader_of_whole()
+    return bool(leader and handover.furthest_in_step(nodes, leader))
 
 
 def _recreate(compose: Compose, name: str, *options: str) -> None:

@@ -14,8 +14,11 @@ from typing import Any, Final
 from scripts.stack import processes
 from scripts.stack.errors import StackError
 
+#: A test whose wait ran out is tried once more and named in the summary; one that failed in any other way is not.
+AGAIN: Final = ("--reruns", "1", "--only-rerun", "DidNotHappen", "-rR")
+
 #: Each process of pytest starts servers of its own, some twenty programs: no more of them than a small host has cores.
-PYTEST: Final = ("pytest", "-q", "-n", "2", "--dist", "worksteal")
+PYTEST: Final = ("pytest", "-q", "-n", "2", "--dist", "worksteal", *AGAIN)
 
 #: Never copied: secrets, tools, history and what other runs left.
 _LEFT_BEHIND: Final = (

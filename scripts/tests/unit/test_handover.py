@@ -31,16 +31,34 @@ class Greeting(unittest.TestCase):
 
 class Successor(unittest.TestCase):
     def chosen(self, first: str, second: str) -> str:
-        with mock.patch.object(RedisNodes, "info", return_value=replication(first, second)):
-            return handover.best_replica(NODES, "redis-1")
+        return self.chosen_of(replication(first, second))
+
+    def chosen_of(self, facts: dict[str, str]) -> str:
+        with mock.patch.object(RedisNodes, "info", return_value=facts):
+            return handover.furthest_in_step(NODES, "redis-1")
 
     def test_is_the_replica_that_is_furthest(self) -> None:
         self.assertEqual(self.chosen(replica(12, offset=90), replica(13, offset=100)), "redis-3")
 
     def test_there_is_none_while_a_replica_lags_or_is_still_copying(self) -> None:
         for ill in (replica(13, offset=100, lag=2), replica(13, offset=100, state="wait_bgsave")):
-            with self.assertRaises(StackError):
-                self.chosen(replica(12, offset=90), ill)
+            self.assertEqual(self.chosen(replica(12, offset=90), ill), "")
+        self.assertEqual(self.chosen_of({}), "")
+
+    def test_is_waited_for_while_a_replica_says_its_first_word(self) -> None:
+        loading = replication(replica(12, offset=90), replica(13, offset=0, state="send_bulk"))
+        loaded = replication(replica(12, offset=90), replica(13, offset=100))
+        with mock.patch.object(RedisNodes, "info", side_effect=[{}, loading, loaded]):
+            self.assertEqual(handover.best_replica(NODES, "redis-1"), "redis-3")
+
+    def test_is_refused_in_the_end_with_the_command_to_run_next(self) -> None:
+        with (
+            mock.patch.object(handover, "IN_STEP_SECONDS", 0.0),
+            mock.patch.object(RedisNodes, "info", return_value={}),
+            self.assertRaises(StackError) as refused,
+        ):
+            handover.best_replica(NODES, "redis-1")
+        self.assertEqual(refused.exception.fix, "make ps")
 
 
 class HalfDone(unittest.TestCase):

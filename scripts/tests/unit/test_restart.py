@@ -6,7 +6,6 @@ from unittest import mock
 
 from scripts.stack import handover, restart
 from scripts.stack.deployment import Stack
-from scripts.stack.errors import StackError
 from scripts.stack.redis_nodes import REDIS, SENTINELS, RedisNodes
 
 STACK = Stack(Path("/x"), Path("/x/.env"), {"SUBNET_PREFIX": "10.9.9"}, "celery", "sentinel")
@@ -22,15 +21,14 @@ class Order(unittest.TestCase):
 
 
 class InStep(unittest.TestCase):
-    def seen(self, *, whole: bool, replicas: StackError | None) -> bool:
+    def seen(self, *, leader: str, furthest: str) -> bool:
         with (
-            mock.patch.object(RedisNodes, "is_whole", return_value=whole),
-            mock.patch.object(RedisNodes, "elected", return_value="redis-1"),
-            mock.patch.object(handover, "best_replica", side_effect=replicas, return_value="redis-2"),
+            mock.patch.object(RedisNodes, "leader_of_whole", return_value=leader),
+            mock.patch.object(handover, "furthest_in_step", return_value=furthest),
         ):
             return restart.is_in_step(RedisNodes(STACK))
 
     def test_needs_the_word_of_sentinels_and_of_the_primary(self) -> None:
-        self.assertTrue(self.seen(whole=True, replicas=None))
-        self.assertFalse(self.seen(whole=False, replicas=None))
-        self.assertFalse(self.seen(whole=True, replicas=StackError("lags", fix="")))
+        self.assertTrue(self.seen(leader="redis-1", furthest="redis-2"))
+        self.assertFalse(self.seen(leader="", furthest="redis-2"))
+        self.assertFalse(self.seen(leader="redis-1", furthest=""))
