@@ -21,7 +21,8 @@ _LOOK: Final = 0.05
 _LOOK_AT_POSTGRES: Final = 0.5
 _LOOK_AT_PROMETHEUS: Final = 1.0
 _ANSWER: Final = 1.0
-_SENTINEL_ANSWER: Final = 0.2
+#: Of a node that may be dead: without it a connection hangs for 3 s, and what came back meanwhile is seen that late.
+_NODE_ANSWER: Final = 0.2
 
 #: First end of a job that was claimed after a moment, by pool.
 _FIRST_ENDS: Final = """
@@ -155,8 +156,9 @@ class Watch:
     def _bridge(self) -> bool:
         """The newest entry that was deleted is the newest that became a message."""
         switched = self._switched_at()
-        leader = self._scene.nodes.elected(timeout=_SENTINEL_ANSWER) if switched else self._scene.primary
-        reply = self._scene.nodes.ask(leader, "XINFO", "STREAM", self._stack.value("NDVI_STREAM_NAME"))
+        leader = self._scene.nodes.elected(timeout=_NODE_ANSWER) if switched else self._scene.primary
+        stream = self._stack.value("NDVI_STREAM_NAME")
+        reply = self._scene.nodes.ask(leader, "XINFO", "STREAM", stream, timeout=_NODE_ANSWER)
         assert isinstance(reply, list)
         newest = str(reply[reply.index("max-deleted-entry-id") + 1])
         if newest != self._newest:
