@@ -1,12 +1,14 @@
-"""Celery's consumer with five differences: it reconnects at once, restarts as often as it takes, survives its own
-teardown, frees the credit of messages whose acknowledgement failed, and shows that it is alive.
+"""Celery's consumer with six differences: it reconnects at once, restarts as often as it takes, survives its own
+teardown, closes what it could not use, frees the credit of messages whose acknowledgement failed, and shows that it is
+alive.
 
 What upstream would have to change: `Consumer.ensure_connected` calls `ensure_connection` with kombu's fixed back-off of
 2, 4, 6 … 30 s, so that a worker sleeps on while Redis has long been back. A primary that refuses writes until its first
 replica is there makes it restart at full speed, and after five restarts sleep for a second. The teardown of a broken
 connection closes its channels twice; the second time they restore unacknowledged messages over a transport without a
-client, and the AttributeError ends the process. For the credit see `worker.qos`, for a primary that freezes
-`worker.transport`.
+client, and the AttributeError ends the process. `Consumer.connect` forgets a connection that Redis refuses while the
+event loop takes it: its sockets stay until the garbage collector comes by. For the credit see `worker.qos`, for a
+primary that freezes `worker.transport`.
 """
 
 import random
@@ -48,9 +50,18 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         self._restarted_at = 0.0
         self._restart_pause = self._retry_pause = RECONNECT_START
         self._moves = 0
+        self._attempted: Any = None
+
+    def connect(self) -> Any:  # noqa: ANN401 - kombu's connection
+        try:
+            return super().connect()
+        except Exception:
+            self._attempted.collect()
+            raise
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - kombu's connection
         transport.use_for(conn)
+        self._attempted = conn
         self._moves, self._retry_pause = watcher.moves(), RECONNECT_START
         # kombu itself pauses not at all: it would sleep on when Redis is back.
         connected = conn.ensure_connection(

@@ -4,7 +4,7 @@ metrics."""
 import os
 import signal
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,6 +15,7 @@ from django.conf import settings
 from dispatch.pools import Pool, Shape
 from jobs import execution
 from metrics import server
+from worker import soft_stop
 from worker.activity import Request, has_free_slot, running_requests
 from worker.handback import leave_in_time
 from worker.instance import instance_id
@@ -23,9 +24,6 @@ from worker.limits import pool_of
 from worker.progress import ProgressWatch
 
 _log = structlog.get_logger(__name__)
-
-#: billiard turns it into SoftTimeLimitExceeded in the child.
-_SOFT_STOP: Final = signal.SIGUSR1
 
 
 class Lifeline(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -78,7 +76,7 @@ class Lifeline(bootsteps.StartStopStep):  # type: ignore[misc]
             execution.request_stop(job_ids)
             return
         try:
-            os.kill(request.worker_pid, _SOFT_STOP)
+            os.kill(request.worker_pid, soft_stop.SIGNAL)
         except ProcessLookupError:
             _log.info("attempt ended by itself", job_ids=[str(job) for job in job_ids])
 

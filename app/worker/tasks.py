@@ -11,7 +11,7 @@ from django.db import Error as DatabaseFault
 from dispatch import UnknownHintVersion
 from dispatch.messages import TASK_NAME, named_jobs
 from jobs import execution
-from worker import database
+from worker import database, soft_stop
 from worker import limits as limits  # connects its signal: Celery imports this module before it reads the limits
 from worker.instance import instance_id
 
@@ -35,7 +35,8 @@ def run(self: Any, *arguments: Any, **_: object) -> str:  # noqa: ANN401 - Celer
         raise _back_to_the_queue(str(unknown)) from unknown
     try:
         database.enter()
-        outcomes = execution.run_jobs(jobs, leased_by=instance_id())
+        with soft_stop.heeded():
+            outcomes = execution.run_jobs(jobs, leased_by=instance_id())
         return ", ".join(dict.fromkeys(outcomes.values()))
     except DatabaseFault as error:
         _log.warning("claim got no answer from Postgres, the hint goes back to its queue", error=repr(error))

@@ -1,17 +1,20 @@
-"""Four ways in which an unmodified worker of Celery 5.7 on Sentinel stops for good when the primary goes. Each test
-runs twice: with what kombu and Celery bring, where it has to fail, and with ours.
+"""Four ways in which an unmodified worker of Celery 5.7 on Sentinel stops for good when the primary goes, and one in
+which it gathers sockets. Each test runs twice: with what kombu and Celery bring, where it has to fail, and with ours.
 """
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from celery import Celery
 from celery.worker.pidbox import Pidbox
 from kombu import Connection, Producer, Queue
+from kombu.asynchronous import Hub
 from kombu.transport.redis import SentinelChannel
 from pytest_django.fixtures import Settings
 
@@ -26,6 +29,8 @@ from worker import qos, transport
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 QUEUE = "defects"
+#: What the watcher opens once and keeps: two connections to each Sentinel.
+OF_THE_WATCHER = 6
 
 
 def stock_and_ours(stock: object, ours: object, *, raises: type[BaseException]) -> pytest.MarkDecorator:
@@ -101,6 +106,31 @@ def test_credit_is_freed_when_redis_does_not_hear_the_acknowledgement(
         with sentinel.primary.client() as client:
             assert client.hlen("unacked") == 0
     qos.disconnected()
+
+
+@stock_and_ours(stock="celery.worker.consumer:Consumer", ours="worker.consumer:Consumer", raises=AssertionError)
+def test_a_connection_that_is_refused_while_the_loop_takes_it_leaves_no_socket(
+    app: Celery, sentinel: SentinelTopology, kind: str
+) -> None:
+    """A primary that waits for its replicas refuses the write that every new consumer begins with."""
+    consumer: Any = app.WorkController(pool_cls="solo", hostname="defects@test", consumer_cls=kind).consumer
+    consumer.hub = Hub()
+    with sentinel.primary.operator() as client:
+        client.config_set("min-replicas-to-write", len(sentinel.replicas) + 1)
+        before = sockets()
+        gc.disable()
+        try:
+            for _ in range(10):
+                with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                    consumer.connect()
+            assert sockets() <= before + OF_THE_WATCHER
+        finally:
+            gc.enable()
+            client.config_set("min-replicas-to-write", 1)
+
+
+def sockets() -> int:
+    return len(psutil.Process().net_connections("tcp"))
 
 
 # -- whole workers ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import urllib.request
 from collections import Counter
 from uuid import UUID
 
+import psutil
 import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -30,6 +31,7 @@ from tests.servers.postgres import PostgresProcess
 from tests.servers.redis_server import RedisProcess
 from tests.servers.sentinel import SentinelTopology
 from tests.servers.worker import AppProcess, ImpatientWorkerProcess
+from worker import soft_stop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
@@ -121,6 +123,19 @@ def test_an_attempt_that_lost_its_lease_is_stopped(stack: Stack, pool: str) -> N
     hint([waiting])
     await_finished([waiting])  # the endless one would take ten minutes
     assert Job.objects.get(id=endless).state == "CANCELLED"
+
+
+def test_a_stop_that_comes_too_late_ends_no_process(stack: Stack) -> None:
+    """The parent hears late that an attempt has ended, and stops a child that runs none."""
+    worker = psutil.Process(stack.worker("fast", concurrency=1).pid)
+    children = worker.children()
+    for job in submit(4):
+        hint([job])
+        await_finished([job])
+        for child in children:
+            child.send_signal(soft_stop.SIGNAL)
+    assert worker.children() == children
+    assert set(Job.objects.values_list("attempt", flat=True)) == {1}
 
 
 def test_a_killed_worker_costs_one_lease(stack: Stack) -> None:
