@@ -49,8 +49,8 @@ def _claims(life: Life) -> Iterator[Finding]:
         earlier = 0 if event.began is None else bisect_left(times, event.began)
         won = highest[earlier - 1] if earlier else event.token
         if event.token < won:
-            what = "was won" if event.op == "claim" else f"was good enough for {event.op}"
-            yield Finding(_DEFECT, life.id, f"token {event.token} of {event.actor} {what} after {won} had been won")
+            what = "an old token was won" if event.op == "claim" else f"a stale {event.op} was accepted"
+            yield Finding(_DEFECT, life.id, f"{what}: token {event.token} of {event.actor} after {won} had been won")
         if event.op == "claim":
             times.append(event.time)
             highest.append(max(event.token, highest[-1] if highest else event.token))

@@ -21,7 +21,8 @@ def _timeline(evidence: Evidence, life: Life) -> Iterator[Finding]:
     before = ""
     for step in life.steps:
         if step["from"] != before:
-            yield Finding(_DEFECT, life.id, f"step {step['seq']} leaves {step['from'] or 'nothing'}, not {before!r}")
+            change = f"step {step['seq']} made it {step['to']} as if it were {step['from'] or 'nothing'}"
+            yield Finding(_DEFECT, life.id, f"was {before or 'nothing'}, and {change}")
         if (step["from"], step["to"]) not in evidence.database.machine.legal:
             yield Finding(_DEFECT, life.id, f"{step['from'] or 'nothing'} became {step['to']}")
         before = step["to"]

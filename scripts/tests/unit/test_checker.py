@@ -166,7 +166,9 @@ class Transitions(Case):
     def test_a_gap(self) -> None:
         life = steps("QUEUED", "RUNNING", "SUCCEEDED")
         del life[1]
-        self.assertEqual(self.defects([ACCEPTED], [job(), *life]), ["illegal transition"])
+        (gap,) = self.found([ACCEPTED], [job(), *life])
+        sentence = "was QUEUED, and step 2 made it SUCCEEDED as if it were RUNNING"
+        self.assertEqual(gap, Finding("illegal transition", "a", sentence))
 
     def test_a_row_that_contradicts_its_timeline(self) -> None:
         life = steps("QUEUED", "RUNNING", "FAILED")
@@ -227,7 +229,9 @@ class Leases(Case):
 
     def test_a_finish_with_an_old_token(self) -> None:
         claims = [*did("claim", 1.0, 1.1, token=1), *did("claim", 2.0, 2.1, "w2", token=2)]
-        self.assertEqual(self.defects([ACCEPTED, *claims, *did("finish", 3.0, 3.1, token=1)], [job()]), ["lease token"])
+        (stale,) = self.found([ACCEPTED, *claims, *did("finish", 3.0, 3.1, token=1)], [job()])
+        sentence = "a stale finish was accepted: token 1 of w1 after 2 had been won"
+        self.assertEqual(stale, Finding("lease token", "a", sentence))
         self.clean([ACCEPTED, *claims, *did("finish", 3.0, 3.1, token=1, told="fail")], [job()])
         self.clean([ACCEPTED, *claims, *did("finish", 3.0, 3.1, "w2", token=2)], [job()])
 
