@@ -118,7 +118,6 @@ _BRIDGES: Final = (
             ),
         ],
         BRIDGE_ALONE,
-        f"{_BRIDGE}::test_a_refused_batch_acknowledges_nothing",
     ),
     _mutant(
         "group-at-end",

@@ -12,13 +12,9 @@ from typing import Any, Final
 #: Seconds one run may take.
 LIMIT_SECONDS: Final = 900
 
-#: Errors of code that does not run at all, which no check needs to be good to notice, and runs that say nothing.
-DOES_NOT_RUN: Final = frozenset(
-    {
-        *("SyntaxError", "ImportError", "NameError", "AttributeError", "TypeError"),
-        *("ProgrammingError", "ResponseError", "RunVoid"),
-    }
-)
+#: What a check raises that has seen something: its assertion, or pytest's `Failed`. Any other error is a crash, which
+#: says of no promise that it is broken.
+TESTIMONY: Final = frozenset({"AssertionError", "Failed"})
 
 
 class TrialFailed(Exception):
@@ -39,7 +35,7 @@ class Trial:
 
     passed: frozenset[str]
     findings: Sequence[Finding]
-    broken: Sequence[str]  #: what did not run: errors around a check, skips, and code that is none
+    broken: Sequence[str]  #: what did not run: errors around a check, skips, and crashes
 
 
 def run(
@@ -72,7 +68,7 @@ def judged(lines: Sequence[Mapping[str, Any]]) -> Trial:
     findings = [
         Finding(line["check"], _why(line))
         for line in lines
-        if line["outcome"] == "failed" and line["when"] == "call" and not _is_no_code(line)
+        if line["outcome"] == "failed" and line["when"] == "call" and not TESTIMONY.isdisjoint(line["error"])
     ]
     seen = {(finding.check, finding.why) for finding in findings}
     caught = {finding.check for finding in findings}
@@ -84,10 +80,6 @@ def judged(lines: Sequence[Mapping[str, Any]]) -> Trial:
         and not (line["when"] == "teardown" and line["check"] in caught)  # what it caught is still in the rows
     ]
     return Trial(frozenset(line["check"] for line in lines if line["outcome"] == "passed"), findings, broken)
-
-
-def _is_no_code(line: Mapping[str, Any]) -> bool:
-    return not DOES_NOT_RUN.isdisjoint(line["error"])
 
 
 def _why(line: Mapping[str, Any]) -> str:

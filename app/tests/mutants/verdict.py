@@ -12,7 +12,7 @@ from tests.mutants.trial import Finding, Trial
 #: A job must still run to its result: what breaks everything tests nothing.
 ALIVE: Final = "tests/integration/jobs/test_execution.py::test_runs_a_job_to_its_result"
 
-_WHY_CHARACTERS: Final = 110
+_WHY_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Verdict:
         return ""
 
     def lines(self) -> Iterator[str]:
-        """The row, and below it each check that saw it, with what it said in the latest run."""
+        """The row, and below it each check that saw it, with what it said in the latest run, and those that did not."""
         word = f"SURVIVED OR BROKEN: {self.problem}" if self.problem else "caught"
         yield f"{self.mutant.name:30} {self.mutant.breaks:42} {self.caught} of {len(self.trials)} {word}"
         counts: Counter[str] = Counter()
@@ -51,6 +51,8 @@ class Verdict:
                 latest[finding.check] = finding.why
         for check, count in counts.items():
             yield f"    {count}x {shown(check)}: {latest[check][:_WHY_CHARACTERS]}".rstrip(": ")
+        blind = [check for check in self.mutant.checks if not any(_is_of(seen, check) for seen in counts)]
+        yield from (f"    0x {shown(check)}" for check in blind if not self.problem)
         if self.problem:
             yield f"    {self.mutant.what}; it was to be seen by"
             yield from (f"      {check}" for check in self.mutant.checks)
@@ -59,9 +61,15 @@ class Verdict:
         return [finding for finding in trial.findings if finding.check != ALIVE]
 
 
+def _is_of(seen: str, check: str) -> bool:
+    """Whether the test is the check, or in it: a check may be a file, or all cases of one test."""
+    return seen == check or seen.startswith((f"{check}::", f"{check}["))
+
+
 def shown(check: str) -> str:
     """`test_bridge: test_…` of a pytest id; the worlds of the interleavings by their names alone."""
     path, _, test = check.partition("::")
     if world := re.search(r"test_interleavings\.py::.*\[(.+)\]$", check):
         return f"interleavings {world[1]}"
-    return f"{path.rpartition('/')[2].removesuffix('.py')}::{test}"
+    file = path.rpartition("/")[2].removesuffix(".py")
+    return f"{file}::{test}" if test else file

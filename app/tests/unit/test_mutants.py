@@ -4,6 +4,7 @@ import ast
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def test_caught_in_each_run_is_caught() -> None:
     assert [line.split() for line in verdict.lines()][1] == ["2x", "x::test_x:", "lost"]
 
 
+def test_a_check_that_did_not_see_it_is_named() -> None:
+    checks = ["tests/x.py::test_x", "tests/y.py", "tests/z.py::test_z", "tests/z.py::test_z_too"]
+    mutant = replace(SAMPLE, checks=checks)
+    findings = [Finding("tests/y.py::test_y[1]", "lost"), Finding("tests/z.py::test_z_too[2]", "lost")]
+    lines = list(Verdict(mutant, [tried(findings=findings)]).lines())
+    assert [line.strip() for line in lines if "0x" in line] == ["0x x::test_x", "0x z::test_z"]
+
+
 @pytest.mark.parametrize(
     ("trials", "problem"),
     [
@@ -119,11 +128,12 @@ def test_only_a_check_that_fails_in_its_call_for_a_reason_is_a_finding() -> None
             line("failed", "setup", "AssertionError"),
             line("skipped", "setup", "Skipped"),
             line("failed", "call", "ModuleNotFoundError", "ImportError", said="no module"),
+            line("failed", "call", "ZeroDivisionError", "ArithmeticError"),
         ]
     )
     assert found.findings == [Finding("x::failed-call", "lost: 1")]
     assert found.passed == {"x::passed-call"}
-    assert len(found.broken) == 3
+    assert len(found.broken) == 4
 
 
 def test_rows_that_a_check_left_broken_do_not_unsay_what_it_caught() -> None:

@@ -6,8 +6,9 @@ stale finish of a rescued job or a lease that ran out at the ceiling, proves not
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Final
@@ -21,7 +22,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from dispatch.testing import RecordingDispatcher
-from exporter import invariants
 from jobs import prepared, sql, sweeper
 from jobs.cancellation import cancel
 from jobs.claim import Claimed, Key, Refusal, hand_back, hand_back_unstarted, try_claim, try_claim_all
@@ -35,6 +35,7 @@ from jobs.replays import Caller, replay
 from jobs.states import OPEN, State
 from jobs.submission import submit
 from jobs.sweeper import Sweeper
+from tests.integration.invariants import violations
 from tests.integration.jobs.scenario import empty_tables, move_back, see_pools, trust_leases
 
 #: Its effect is a row in the same database, its lease is the longest.
@@ -223,7 +224,7 @@ class Life(RuleBasedStateMachine):
             self.succeed(row)
         else:
             self.see_stale(row)
-            with pytest.raises(StaleLease):
+            with refused("finish", lease, row):
                 finish(lease, done(lease))
 
     @precondition(lambda self: self.leases)
@@ -233,9 +234,9 @@ class Life(RuleBasedStateMachine):
         lease, row = self.lease(pick)
 
         def refuse() -> None:
-            raise ZeroDivisionError
+            raise EffectFailed
 
-        with pytest.raises(ZeroDivisionError if row.is_leased(lease) else StaleLease):
+        with pytest.raises(EffectFailed) if row.is_leased(lease) else refused("finish", lease, row):
             finish(lease, Done(effects=[effect_of(lease), refuse]))
 
     @precondition(lambda self: self.leases)
@@ -244,7 +245,9 @@ class Life(RuleBasedStateMachine):
         attempts = {lease.id: (lease, row) for lease, row in map(self.lease, picks)}
         stale = {one for one, (lease, row) in attempts.items() if not row.is_leased(lease)}
         self.seen["finished together, one of them stale"] += 0 < len(stale) < len(attempts)
-        assert finish_all([(lease, done(lease)) for lease, _ in attempts.values()]) == stale
+        found = finish_all([(lease, done(lease)) for lease, _ in attempts.values()])
+        assert stale <= found, "a stale finish was accepted, together with others"
+        assert found <= stale, "a finish was refused as stale, and its lease was good"
         for one, (_, row) in attempts.items():
             if one not in stale:
                 self.succeed(row)
@@ -256,7 +259,7 @@ class Life(RuleBasedStateMachine):
         lease, row = self.lease(pick)
         if not row.is_leased(lease):
             self.see_stale(row)
-            with pytest.raises(StaleLease):
+            with refused("retry", lease, row):
                 fail(lease, error)
         elif row.attempt < MAX_ATTEMPTS:
             assert fail(lease, error) == State.QUEUED
@@ -274,7 +277,7 @@ class Life(RuleBasedStateMachine):
             assert fail(lease, error("no")) == State.FAILED
             row.leave("FAILED", reason="permanent" if error is Permanent else "poison")
         else:
-            with pytest.raises(StaleLease):
+            with refused("fail", lease, row):
                 fail(lease, error("no"))
 
     @rule(worker=WORKERS)
@@ -304,7 +307,9 @@ class Life(RuleBasedStateMachine):
         lost = [row for row in self.rows.values() if row.is_over and row.attempt >= MAX_ATTEMPTS]
         self.broker.hints.clear()
         trust_leases(self.sweeper)
-        assert self.sweeper.tick().failed_lost == len(lost)
+        assert self.sweeper.tick().failed_lost == len(lost), (
+            "a lease that ran out at the ceiling was not failed, or more"
+        )
         for row in lost:
             self.seen["lost at the ceiling"] += 1
             row.leave("FAILED", reason="worker_lost")
@@ -319,7 +324,7 @@ class Life(RuleBasedStateMachine):
     def rows_are_as_expected(self) -> None:
         known = self.rows
         found = {job: Row(job, known[job].request, known[job].is_early, *values) for job, *values in look()}
-        assert found == self.rows
+        assert found == self.rows, next(differences(found, self.rows))
 
     @invariant()
     def one_request_has_one_live_job(self) -> None:
@@ -333,7 +338,8 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         for job in self.rows:
             check_timeline(list(JobEvent.objects.filter(job_id=job).order_by("id")))
-        assert {name: count for name, count in violations() if count} == {}
+        if broken := list(violations()):
+            raise AssertionError("; ".join(broken))
 
     # -- words --------------------------------------------------------------------------------------------------------
     def row(self, pick: int, fits: Callable[[Row], bool]) -> Row:
@@ -364,12 +370,13 @@ class Life(RuleBasedStateMachine):
     def answered(self, row: Row, worker: str, answer: Claimed | Refusal, *, may_win: bool, sends: int = 1) -> None:
         """What a claim came to, against what it should."""
         if not may_win:
-            assert answer is row.refusal
+            assert answer is row.refusal, f"a claim of a job that is {row.state} was answered {told(answer)}"
             return
         self.seen["rescued" if row.is_over else "claimed"] += 1
         row.begin(worker, sends=sends)
-        assert isinstance(answer, Claimed)
-        assert (answer.lease_token, answer.attempt) == (row.token, row.attempt)
+        assert isinstance(answer, Claimed), f"a claim of a job that is due was refused: {answer}"
+        wrong = f"a claim won token {answer.lease_token}, attempt {answer.attempt}, not {row.token} and {row.attempt}"
+        assert (answer.lease_token, answer.attempt) == (row.token, row.attempt), wrong
         self.leases.append(answer)
 
     def see_stale(self, row: Row) -> None:
@@ -390,6 +397,37 @@ class Life(RuleBasedStateMachine):
         move_back(Job(id=row.id), 2 * DELAY.total_seconds())
         row.is_over = row.state == "RUNNING"
         row.is_early = False
+
+
+class EffectFailed(Exception):
+    """Out of an effect."""
+
+
+@contextmanager
+def refused(what: str, lease: Claimed, row: Row) -> Iterator[None]:
+    """Who has lost the lease ends nothing, and nothing of the end is tried."""
+    facts = f"token {lease.lease_token} of a job that is {row.state} with token {row.token}"
+    try:
+        yield
+    except StaleLease:
+        return
+    except EffectFailed:
+        raise AssertionError(f"a stale {what} came to its effects: {facts}") from None
+    raise AssertionError(f"a stale {what} was accepted: {facts}")
+
+
+def told(answer: Claimed | Refusal) -> str:
+    return f"token {answer.lease_token}" if isinstance(answer, Claimed) else str(answer)
+
+
+def differences(found: Mapping[UUID, Row], wanted: Mapping[UUID, Row]) -> Iterator[str]:
+    for job in wanted.keys() | found.keys():
+        if job not in found or job not in wanted:
+            yield "a job was lost" if job in wanted else "a job is there that nobody asked for"
+            continue
+        is_, should = asdict(found[job]), asdict(wanted[job])
+        if wrong := [f"{name} {is_[name]!r}, not {should[name]!r}" for name in is_ if is_[name] != should[name]]:
+            yield f"a job that should be {wanted[job].state} has {', '.join(wrong)}"
 
 
 def is_live(row: Row) -> bool:
@@ -427,14 +465,7 @@ def check_timeline(events: list[JobEvent]) -> None:
     assert set(steps) <= EDGES
     assert all(before[1] == after[0] for before, after in pairwise([("", ""), *steps])), steps
     tokens = [event.lease_token for event in events]
-    assert all(before < after for before, after in pairwise(tokens)), tokens
-
-
-def violations() -> Iterator[tuple[str, int]]:
-    with connection.cursor() as cursor:
-        for name, query in invariants.QUERIES.items():
-            cursor.execute(query)
-            yield name, cursor.fetchone()[0]
+    assert all(before < after for before, after in pairwise(tokens)), f"a step did not raise the token: {tokens}"
 
 
 #: What a run must have come across at least once.
@@ -527,3 +558,29 @@ def test_a_stale_lease_of_the_worker_that_holds_the_job_again_hands_nothing_back
     assert (life.seen["handed back"], [row.state for row in life.rows.values()]) == (0, ["RUNNING"])
     take(life, lambda: life.hand_back_unstarted(pick=0))
     assert (life.seen["handed back"], [row.state for row in life.rows.values()]) == (1, ["QUEUED"])
+
+
+def test_a_stale_end_that_is_not_refused_is_named(life: Life) -> None:
+    take(
+        life,
+        lambda: life.submit(request=0, is_delayed=False),
+        lambda: life.claim(pick=0, worker="worker-1"),
+        lambda: life.lose_and_claim(pick=0, worker="worker-2"),
+    )
+    lease, row = life.lease(1)
+    facts = "token 1 of a job that is RUNNING with token 2"
+    with refused("finish", lease, row):
+        raise StaleLease
+    with pytest.raises(AssertionError, match=f"a stale finish was accepted: {facts}"), refused("finish", lease, row):
+        pass
+    with pytest.raises(AssertionError, match=f"came to its effects: {facts}"), refused("finish", lease, row):
+        raise EffectFailed
+
+
+def test_a_row_that_is_not_as_expected_is_told_by_what_differs(life: Life) -> None:
+    take(life, lambda: life.submit(request=0, is_delayed=False))
+    (row,) = life.rows.values()
+    twice = {row.id: replace(row, effects=2)}
+    assert list(differences(twice, life.rows)) == ["a job that should be QUEUED has effects 2, not 0"]
+    assert list(differences({}, life.rows)) == ["a job was lost"]
+    assert list(differences(life.rows, life.rows)) == []

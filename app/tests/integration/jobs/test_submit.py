@@ -139,8 +139,11 @@ def test_a_fault_after_the_commit_reaches_no_caller(
         raise RuntimeError("a defect of ours")
 
     monkeypatch.setattr(owner, name, broken)
-    with transaction.atomic() if is_joined else contextlib.nullcontext():
-        submitted = submit("test.echo", owner="ada", params={})
+    try:
+        with transaction.atomic() if is_joined else contextlib.nullcontext():
+            submitted = submit("test.echo", owner="ada", params={})
+    except RuntimeError as error:
+        pytest.fail(f"a fault after the commit reached the caller: {error}")
     assert submitted.created
     assert Job.objects.get(id=submitted.job.id).state == State.QUEUED
     assert called == [name]
