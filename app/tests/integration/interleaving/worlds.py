@@ -21,7 +21,7 @@ EVERY_FAULT: Final = World(
     "every-fault",
     {
         **{"submit": 6, "submit_in_transaction": 2, "cancel": 1, "bridge": 6, "work": 8, "hold_message": 1},
-        **{"freeze": 3, "thaw": 2, "hand_back": 1, "time_passes": 3, "sweep": 4},
+        **{"freeze": 3, "thaw": 2, "overtake": 1, "hand_back": 1, "time_passes": 3, "sweep": 4},
         **{"flush": 1, "destroy_group": 1, "retire": 1},
     },
     has_sweeper=True,
@@ -29,17 +29,17 @@ EVERY_FAULT: Final = World(
     deaths=25,
     sometimes=(
         *("client died", "bridge died", "worker died", "sweeper died", "flushed", "group destroyed"),
-        *("rescued", "stale end", "handed back", "cancelled", "hinted again", "entry suppressed", "dead letter"),
+        *("rescued", "overtaken", "stale end", "handed back"),
+        *("cancelled", "hinted again", "entry suppressed", "dead letter"),
     ),
 )
 
 #: Nobody hints again, so each hint must come through as long as Redis keeps what it took.
 BRIDGE_ALONE: Final = World(
     "bridge-alone",
-    {"submit": 4, "submit_in_transaction": 2, "bridge": 4, "work": 3, "destroy_group": 1, "retire": 2},
+    {"submit": 4, "submit_in_transaction": 2, "bridge": 6, "work": 3, "destroy_group": 1, "retire": 1, "abandon": 3},
     has_sweeper=False,
     window=10_000,
-    # Fewer than deliveries that make an entry poison.
-    deaths=3,
-    sometimes=("bridge died", "group destroyed"),
+    deaths=10,
+    sometimes=("bridge died", "group destroyed", "entries abandoned"),
 )
