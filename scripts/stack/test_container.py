@@ -14,8 +14,12 @@ from typing import Any, Final
 from scripts.stack import processes
 from scripts.stack.errors import StackError
 
-#: A test whose wait ran out is tried once more and named in the summary; one that failed in any other way is not.
-AGAIN: Final = ("--reruns", "1", "--only-rerun", "DidNotHappen", "-rR")
+#: A test whose wait ran out is tried once more, and the first try shown; one that failed in any other way is not, nor
+#: is any test of a run in which many waits run out.
+AGAIN: Final = (
+    *("--reruns", "1", "--only-rerun", "DidNotHappen"),
+    *("--max-suite-reruns", "5", "--rerun-show-tracebacks"),
+)
 
 #: Each process of pytest starts servers of its own, some twenty programs: no more of them than a small host has cores.
 PYTEST: Final = ("pytest", "-q", "-n", "2", "--dist", "worksteal", *AGAIN)
