@@ -67,7 +67,12 @@ def stop_consuming(worker: WorkerProcess) -> None:
         with app.connection_for_write() as connection:  # those of the pool may be older than the Redis that runs
             return bool(app.control.cancel_consumer(queue, connection=connection, reply=True, limit=1, timeout=1))
 
+    def pops_nothing() -> bool:  # what it asked for before takes up to a second, and would take the next hint
+        with app.connection_for_write() as connection:
+            return connection.default_channel.client.info("clients")["blocked_clients"] == 0
+
     await_true(has_answered, "remote control reached no worker")
+    await_true(pops_nothing, "the worker goes on asking for messages")
 
 
 def has_left(worker: WorkerProcess) -> bool:
