@@ -50,18 +50,19 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         self._restarted_at = 0.0
         self._restart_pause = self._retry_pause = RECONNECT_START
         self._moves = 0
-        self._attempted: Any = None
 
     def connect(self) -> Any:  # noqa: ANN401 - kombu's connection
+        connection = self.connection_for_read(heartbeat=self.amqheartbeat)
         try:
-            return super().connect()
+            if self.hub:
+                connection.transport.register_with_event_loop(connection.connection, self.hub)
         except Exception:
-            self._attempted.collect()
+            connection.collect()
             raise
+        return connection
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - kombu's connection
         transport.use_for(conn)
-        self._attempted = conn
         self._moves, self._retry_pause = watcher.moves(), RECONNECT_START
         # kombu itself pauses not at all: it would sleep on when Redis is back.
         connected = conn.ensure_connection(

@@ -21,7 +21,7 @@ _is_running = False
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """An attempt runs: it is stopped by SoftTimeLimitExceeded, once."""
+    """An attempt runs, or several of one message: a stop raises SoftTimeLimitExceeded in the one that runs then."""
     global _is_running
     if signal.getsignal(SIGNAL) is soft_timeout_sighandler:  # a child; billiard sets it after every hook of Celery's
         signal.signal(SIGNAL, _stop)
@@ -33,7 +33,5 @@ def heeded() -> Iterator[None]:
 
 
 def _stop(_number: int, _frame: object) -> None:
-    global _is_running
     if _is_running:
-        _is_running = False
         raise SoftTimeLimitExceeded

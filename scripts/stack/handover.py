@@ -78,9 +78,8 @@ def hand_over(nodes: RedisNodes, *, to: str | None = None) -> str:
         with _connected(nodes) as (clients, sentinels):
             _announce(nodes, clients, sentinels, swapped)
         return _verified(nodes, swapped)
-    if not nodes.is_whole():
+    if not (former := nodes.leader_of_whole()):
         raise StackError("Not every node and Sentinel is there and agrees: nothing was handed over.", fix="make ps")
-    former = nodes.elected()
     best = best_replica(nodes, former)
     successor = to or best
     if successor == former:
@@ -234,7 +233,7 @@ def greeting(sentinel: Sentinel, epoch: int, leader: str) -> str:
 
 def _verified(nodes: RedisNodes, leader: str) -> str:
     wait_until(
-        lambda: nodes.is_whole() and nodes.elected() == leader,
+        lambda: nodes.leader_of_whole() == leader,
         within=AGREE_SECONDS,
         otherwise=f"{leader} leads, and the Sentinels do not agree yet",
         fix=_AGAIN,
