@@ -23,8 +23,11 @@ from threading import Condition, Lock, Thread
 from typing import Any, Final
 
 import redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
 
+from redis_topology import timeouts
 from redis_topology.topologies import Address
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,14 @@ STALE_SECONDS: Final = 30.0
 
 _EVENT: Final = "+switch-master"
 
+#: Connection arguments towards a Sentinel. redis-py inherits none of them from the data connection, and by its defaults
+#: a refused Sentinel costs 4 s and a silent one 59 s.
+IMPATIENT: Final[dict[str, Any]] = {
+    "socket_connect_timeout": timeouts.SENTINEL_CONNECT,
+    "socket_timeout": timeouts.SENTINEL_COMMAND,
+    "retry": Retry(NoBackoff(), 0),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Leader:
@@ -57,8 +68,10 @@ class _Ear:
 
     def __init__(self, client: redis.Redis, primary_name: str) -> None:
         pool = client.connection_pool
-        # Of our own: whoever made `client` may close its pool.
-        own = redis.ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs)
+        # Of our own: whoever made `client` may close its pool, and may wait long for a Sentinel that is frozen, which
+        # here would keep the others from being heard.
+        settings = {**pool.connection_kwargs, **IMPATIENT}
+        own = redis.ConnectionPool(connection_class=pool.connection_class, **settings)
         self._client = redis.Redis.from_pool(own)
         self._primary_name = primary_name
         self._subscription: Any = None
@@ -96,8 +109,15 @@ class _Ear:
 
     def ask(self) -> Leader:
         """Raises RedisError, OSError."""
+        # The Sentinel that carries a failover out has the new epoch beside the former address until all replicas
+        # follow; this other answer is right from the promotion on. In this order what is read is at worst a new address
+        # with the former epoch.
         state: Any = self._client.sentinel_master(self._primary_name)
-        return Leader((state["ip"], int(state["port"])), int(state["config-epoch"]))
+        address: Any = self._client.sentinel_get_master_addr_by_name(self._primary_name)
+        if address is None:
+            raise ResponseError(f"the Sentinel watches no {self._primary_name}")
+        host, port = address
+        return Leader((_text(host), int(port)), int(state["config-epoch"]))
 
     def lose(self, error: Exception) -> None:
         """Closes everything; tried again later."""

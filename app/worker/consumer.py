@@ -102,7 +102,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         """Ends early when the primary moves."""
         self.broker_connection_retry_attempt += 1
         _log_retry(self.broker_connection_retry_attempt, error, self._retry_pause)
-        has_moved = watcher.await_move(since=self._moves, seconds=self._retry_pause)
+        has_moved = watcher.await_move(since=self._moves, seconds=self._retry_pause * random.uniform(0.8, 1.2))
         self._retry_pause = RECONNECT_START if has_moved else min(self._retry_pause + RECONNECT_STEP, RECONNECT_MAX)
         self._moves = watcher.moves()
 

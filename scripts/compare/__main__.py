@@ -18,7 +18,7 @@ from scripts.compare import stock, throwaway
 from scripts.compare.stock import StockFigures
 from scripts.drills import arguments as drill
 from scripts.failover import __main__ as failover
-from scripts.failover.figures import ARTICLE_SECONDS
+from scripts.failover.figures import ARTICLE_SECONDS, STOCK_COLUMN
 from scripts.stack import command_line, console, deployment
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
@@ -68,7 +68,7 @@ def _column(one: StockFigures) -> dict[str, str]:
     return {
         "+switch-master after the fault": seconds(one.switched),
         "tasks flow again after the fault": seconds(one.recovered),
-        "... after +switch-master": seconds(one.after_switch),
+        STOCK_COLUMN: seconds(one.after_switch),
         "submits in the window, ok": f"{one.calls_ok} of {one.calls}",
         "... refused": str(sum(one.refusals.values())),
         "... hung until it was healed": str(one.calls_hung),
@@ -84,7 +84,7 @@ def our_column(record: Record) -> dict[str, str]:
     return {
         "+switch-master after the fault": seconds(record["switch_master_s"]),
         "tasks flow again after the fault": seconds(record["recovered_s"]),
-        "... after +switch-master": seconds(record["recovered_after_switch_s"]),
+        STOCK_COLUMN: seconds(record["recovered_after_switch_s"]),
         "submits in the window, ok": f"{ok} of {record['accept_total']}",
         "... refused": str(record["accept_total"] - ok),
         "... hung until it was healed": "0",

@@ -4,7 +4,7 @@ What is held is compared at rest, and after the pools of connections have been f
 failover is a leak, and nothing else grows so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,6 +49,11 @@ def look(containers: Containers, services: Sequence[str]) -> dict[str, Holding]:
     with ThreadPoolExecutor(max(1, len(found))) as pool:
         listed = pool.map(lambda one: processes.read(["docker", "exec", one, "sh", "-c", _LIST]), found.values())
         return {service: parsed(text) for service, text in zip(found, listed, strict=True)}
+
+
+def process_ids(held: Mapping[str, Holding]) -> dict[str, frozenset[int]]:
+    """The processes of each service."""
+    return {service: holding.processes for service, holding in held.items()}
 
 
 def parsed(listing: str) -> Holding:

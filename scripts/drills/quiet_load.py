@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from scripts.drills import arguments as drill
-from scripts.drills import client_ledger, lives, outcome, workload
+from scripts.drills import client_ledger, holdings, lives, outcome, workload
 from scripts.drills.load import Answer, Load
 from scripts.drills.truth import Truth
 from scripts.drills.verdict import Verdict
@@ -30,6 +30,8 @@ RATE: Final = 150.0
 ALARMS: Final = ("+sdown", "+odown", "+switch-master")
 #: It has been away itself, and judges nothing for 30 s.
 TILT: Final = "+tilt"
+#: Whose processes are to be there at the end, all of them.
+SERVICES: Final = (*lives.WORKERS, "web", "bridge", "sweeper", "exporter")
 _TELL_SECONDS: Final = 60.0
 
 
@@ -63,7 +65,7 @@ def run(stack: Stack, *, rate: float, seconds: float, judges_time: bool = True) 
     )
     alarms = Alarms(verdict.note)
     ears = SentinelEars(nodes, alarms.hear)
-    before, epochs = lives.look(containers), config_epochs(nodes)
+    before, held, epochs = lives.look(containers), holdings.look(containers, SERVICES), config_epochs(nodes)
     load = workload.probe_load(stack, tag=tag, count=int(rate * seconds), rate=rate, work=workload.mixed)
     began = time.time()
     ears.start()
@@ -78,6 +80,8 @@ def run(stack: Stack, *, rate: float, seconds: float, judges_time: bool = True) 
     judge_calm(verdict, alarms, deaf=ears.deaf, epochs=(epochs, config_epochs(nodes)))
     changed = lives.begun_anew(before, lives.look(containers))
     verdict.check(not changed, f"containers that ended or began anew: {', '.join(changed) or 'none'}")
+    ended = lives.ended(holdings.process_ids(held), holdings.process_ids(holdings.look(containers, SERVICES)))
+    verdict.check(not ended, f"processes that ended: {', '.join(ended) or 'none'}")
     left = lives.left(containers, since=began)
     verdict.check(not left, f"{left} workers left because they took nothing")
     return verdict.status()

@@ -28,7 +28,7 @@ for queue in ("fast", "cpu", "io"):
     assert app.control.cancel_consumer(queue, reply=True, limit=3, timeout=10), "no worker answered"
 """
 
-#: Seconds until a wedged worker has left and its container runs again: five looks and the two after which the queue
+#: Seconds until each wedged worker has left and its container runs again: five looks and the two after which the queue
 #: has grown and the last slot is free, a warm stop, a start.
 RESTART_SECONDS: Final = 60.0
 #: Seconds until it is healthy: Docker looks every 15.
@@ -52,7 +52,9 @@ def run(stack: Stack, *, rate: float, judges_time: bool = True) -> int:
         containers.run_in("worker-io", "python", "-c", WEDGE)
         began = time.monotonic()
         for service in WORKERS:
-            back = await_restart(containers, service, before[service])
+            back = await_restart(
+                containers, service, before[service], within=began + RESTART_SECONDS - time.monotonic()
+            )
             verdict.check(back, f"{service} left and runs again {time.monotonic() - began:.1f} s after it was wedged")
         time.sleep(LEAD_SECONDS)
     finally:
@@ -74,9 +76,9 @@ def restarts(containers: Containers) -> dict[str, int]:
     return {service: int(containers.inspect(service)[0]["RestartCount"]) for service in WORKERS}
 
 
-def await_restart(containers: Containers, service: str, before: int) -> bool:
-    """Whether Docker starts it again in time."""
-    return comes_true(lambda: restarts(containers)[service] > before, within=RESTART_SECONDS)
+def await_restart(containers: Containers, service: str, before: int, *, within: float) -> bool:
+    """Whether Docker starts it again in so many seconds."""
+    return comes_true(lambda: restarts(containers)[service] > before, within=within)
 
 
 def heal(containers: Containers, before: dict[str, int]) -> None:

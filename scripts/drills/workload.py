@@ -31,6 +31,20 @@ _MIX: Final = (
     Work("probe.fast"),
 )
 
+#: The same with every pool as often as any other: how soon a pool's jobs flow again cannot be seen more finely than its
+#: next job is due.
+_EVEN: Final = (
+    Work("probe.fast"),
+    Work("probe.io", 50),
+    Work("probe.cpu", 20),
+    Work("probe.fast", 100),
+    Work("probe.io"),
+    Work("probe.cpu"),
+    Work("probe.fast", 300),
+    Work("probe.io", 400),
+    Work("probe.cpu"),
+)
+
 
 def fast(_index: int) -> Work:
     """Nothing but the machinery itself."""
@@ -40,6 +54,11 @@ def fast(_index: int) -> Work:
 def mixed(index: int) -> Work:
     """All three pools, a part with work to interrupt."""
     return _MIX[index % len(_MIX)]
+
+
+def even(index: int) -> Work:
+    """All three pools alike, a part with work to interrupt."""
+    return _EVEN[index % len(_EVEN)]
 
 
 def target_of(stack: Stack) -> Target:

@@ -69,6 +69,8 @@ class Fault:
     must_switch: bool = True
     write_gap: float = math.inf  #: seconds; a bound says, too, that no acknowledged write is lost
     counts_from: str = ""  #: how the moment begins from which recovery counts, if not from the fault
+    switches: int = 1  #: at most; one more is a false one
+    is_many: bool = False  #: several things happen one after the other: what counts is how long a flow stood still
 
     @property
     def bounds_writes(self) -> bool:
@@ -116,9 +118,12 @@ def _prepare_cut(scene: Scene, addresses: Iterable[str]) -> None:
 
 
 def _prepare_dead_dns(scene: Scene) -> None:
-    """Questions leave each container's own namespace; Docker's resolver inside listens on another port."""
+    """Questions leave each container's own namespace; Docker's resolver inside listens on another port. Sentinels and
+    replicas lose theirs, too: one that asked for a name would hang just when it is needed.
+    """
     rules = [f"-p {protocol} --dport 53" for protocol in ("udp", "tcp")]
-    scene.cuts.prepare({container: rules for container in scene.containers.ids(*ASKERS, running=True)})
+    asked = (*ASKERS, *SENTINELS, *(node for node in REDIS if node != scene.primary))
+    scene.cuts.prepare({container: rules for container in scene.containers.ids(*asked, running=True)})
     scene.cuts.cut()
 
 
@@ -155,6 +160,6 @@ FAULTS: Final = {
     "sentinel-and-primary": Fault("docker kill %s and one Sentinel", _kill_with_sentinel, 3.0),
     "dead-dns": Fault("docker kill %s without DNS beyond Docker's own", _kill, 3.0, prepare=_prepare_dead_dns),
     "planned": Fault("hand-over from %s (make handover)", _hand_over, 3.0, write_gap=0.25),
-    "restart": Fault("all six made anew, one by one", _restart, 0.5, write_gap=0.25, counts_from="+switch-master"),
-    "double": Fault("docker kill %s, then of who took over", _kill_twice, 5.0, counts_from="back: "),
+    "restart": Fault("all six made anew, one by one", _restart, 0.5, write_gap=0.25, is_many=True),
+    "double": Fault("docker kill %s, then of who took over", _kill_twice, 5.0, switches=2, counts_from="back: "),
 }

@@ -11,6 +11,8 @@ from scripts.drills.load import Answer, percentile
 ARTICLE_SECONDS: Final = 54.7
 #: Stock Celery 5.7, default settings, seconds after +switch-master: killed, frozen.
 STOCK: Final = {"kill": "4.8 s", "freeze": "never (72 s watched)"}
+#: The same in what `make failover-compare` keeps.
+STOCK_COLUMN: Final = "... after +switch-master"
 
 #: A pause in the ends of jobs counts as an interruption when it is this many times the longest before the fault, and
 #: at least so long: seconds.
@@ -96,12 +98,17 @@ class Figures:
     accepts: Accepts
     jobs: Jobs
     writes: Writes
+    switches: int = 1  #: how often a primary was replaced
     counted_from: float = 0.0  #: the moment from which recovery is judged
     timeline: Sequence[tuple[float, str]] = field(default=())
 
     @property
     def recovered(self) -> float:
         return max(pause.recovered for pause in self.flows.values())
+
+    @property
+    def stood_still(self) -> float:
+        return max(pause.lasted for pause in self.flows.values())
 
     def after_switch(self, pause: Pause) -> float | None:
         """None when nothing was switched; 0 when the flow was back before."""
@@ -115,6 +122,7 @@ class Figures:
         return {
             "fault_at": self.fault_at,
             "switch_master_s": _rounded(self.switched),
+            "switches": self.switches,
             "recovered_s": _rounded(self.recovered),
             "counted_from_s": _rounded(self.counted_from),
             "recovered_after_switch_s": _rounded(self.recovered_after_switch),
@@ -140,8 +148,8 @@ class Figures:
             "timeline": list(self.timeline),
         }
 
-    def table(self, fault: str) -> list[str]:
-        """The lines that the operator reads."""
+    def table(self, fault: str, *, stock: str = "") -> list[str]:
+        """The lines that the operator reads; `stock`: seconds of stock Celery as they were measured here last."""
         accepts, jobs, writes = self.accepts, self.jobs, self.writes
         return [
             f"{'':<24}{'after the fault':>16}{'after the switch':>18}{'stood still':>14}",
@@ -151,7 +159,7 @@ class Figures:
                 for name, pause in self.flows.items()
             ),
             f"{'the article':<24}{'':>16}{ARTICLE_SECONDS:>16} s",
-            f"{'stock Celery 5.7':<24}{'':>16}{STOCK.get(fault, 'not measured'):>18}",
+            f"{'stock Celery 5.7':<24}{'':>16}{stock or STOCK.get(fault, 'not measured'):>18}",
             f"accepts          {accepts.ok} of {accepts.total} ok ({accepts.ok_ratio:.2%}), "
             f"p50 {accepts.p50_ms:.0f} ms, p99 {accepts.p99_ms:.0f} ms, max {accepts.max_ms:.0f} ms",
             f"jobs             {jobs.accepted} accepted, {jobs.finished} finished, {jobs.lost} lost, "

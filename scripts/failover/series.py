@@ -84,7 +84,8 @@ def table(records: Sequence[Record]) -> list[str]:
     lines = []
     for name in sorted({_kind(record) for record in records}):
         block = [record for record in records if _kind(record) == name]
-        lines += ["", name, HEADER]
+        commits = sorted({str(record.get("commit", "?")) for record in block})
+        lines += ["", f"{name}, of {', '.join(commits)}", HEADER]
         lines += [line(fault, some) for fault in FAULTS if (some := [one for one in block if one["fault"] == fault])]
     return lines
 
@@ -98,10 +99,11 @@ def line(fault: str, records: Sequence[Record]) -> str:
     accepts = sum(one["accept_total"] for one in records)
     ok = sum(one["accept_total"] * one["accept_ok_ratio"] for one in records) / accepts if accepts else 0.0
     bounded = [one for one in records if one["bounds_writes"]]
+    after_switch = [] if FAULTS[fault].counts_from or FAULTS[fault].is_many else _after_switch(records)
     return (
         f"{fault:<21}{len(records):>5}{sum(one['verdict'] == 'held' for one in records):>5}  "
         f"{_spread(since_origin(one) for one in records):<18}"
-        f"{_spread(one['recovered_after_switch_s'] for one in records):<18}"
+        f"{_spread(after_switch):<18}"
         f"{_spread(one['redis_write_gap_s'] for one in bounded):<18}"
         f"{ok:>10.3%}  {_spread((one['accept_p99_ms'] for one in records), digits=0):<16}"
         f"{_sum(records, 'jobs_accepted'):>8}{_sum(records, 'jobs_lost'):>5}{_sum(records, 'effects_duplicated'):>6}"
@@ -109,10 +111,23 @@ def line(fault: str, records: Sequence[Record]) -> str:
     )
 
 
+def _after_switch(records: Iterable[Record]) -> list[float]:
+    noted = (one["recovered_after_switch_s"] for one in records)
+    return [_seconds(seconds) for seconds in noted if seconds is not None]
+
+
 def since_origin(record: Record) -> float:
-    """Seconds from where this fault's recovery counts; infinite when a flow never came back."""
-    recovered = record["recovered_s"]
-    return math.inf if recovered is None else max(0.0, float(recovered) - float(record["counted_from_s"] or 0.0))
+    """Seconds from where this fault's recovery counts, or that a flow stood still in a fault of many parts; infinite
+    when one never came back.
+    """
+    if FAULTS[record["fault"]].is_many:
+        return max(_seconds(flow["interrupted_s"]) for flow in record["flows"].values())
+    return max(0.0, _seconds(record["recovered_s"]) - float(record["counted_from_s"] or 0.0))
+
+
+def _seconds(noted: float) -> float:
+    """A record has -1 for what never came back: JSON knows no infinity."""
+    return float(noted) if noted >= 0 else math.inf
 
 
 def _sum(records: Iterable[Record], name: str) -> int:
@@ -131,6 +146,7 @@ def carry_out(stack: Stack, series: Series, path: Path) -> int:
     """Exit status: 0 when all that was asked for is done and held."""
     to_do = series.still_to_do(load(path))
     for place, (fault, number) in enumerate(to_do, 1):
+        steady_state.require(stack, within=120.0)
         console.say(f"\n== {place} of {len(to_do)}: {fault} number {number + 1} ({series.name})")
         results.append(path, [_one(stack, series, fault, number)], machine.facts(stack.root))
     mine = [one for one in load(path) if one["series"] == series.name]

@@ -88,7 +88,7 @@ class Session:
         """Turns under one load, and the look that judges them."""
         tag, began = drill.new_tag(), time.time()
         load = workload.probe_load(
-            self._stack, tag=tag, count=int(self._soak.rate * _HOUR), rate=self._soak.rate, work=workload.mixed
+            self._stack, tag=tag, count=int(self._soak.rate * _HOUR), rate=self._soak.rate, work=workload.even
         )
         load.start()
         try:
@@ -158,7 +158,7 @@ class Session:
         ill = self._ill()
         self._verdict.check(not ill, f"services that are not well: {', '.join(ill) or 'none'}")
         now = holdings.look(self._containers, HELD)
-        ended = lives.ended(_processes(self._held), _processes(now))
+        ended = lives.ended(holdings.process_ids(self._held), holdings.process_ids(now))
         self._verdict.check(not ended, f"processes that ended: {', '.join(ended) or 'none'}")
         self._held = now
         for service, holding in now.items():
@@ -184,10 +184,6 @@ class Session:
 
 def _records(held: Mapping[str, Holding]) -> Record:
     return {service: holding.record() for service, holding in held.items()}
-
-
-def _processes(held: Mapping[str, Holding]) -> dict[str, frozenset[int]]:
-    return {service: holding.processes for service, holding in held.items()}
 
 
 def _not_at_once(answers: Sequence[Answer]) -> int:

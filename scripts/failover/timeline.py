@@ -49,6 +49,13 @@ class Timeline:
         with self._lock:
             return sorted(at - self.began for what, at in self._moments.items() if what.startswith(beginning))
 
+    def successors(self) -> set[str]:
+        """Nodes that came to lead. A Sentinel that missed one switch tells of the next from where it stood itself, so
+        they are not as many as the events.
+        """
+        with self._lock:
+            return {what.rsplit(" ", 1)[1] for what in self._moments if what.startswith("+switch-master: ")}
+
     def record(self) -> list[tuple[float, str]]:
         """(seconds since the fault, words), in order of time."""
         with self._lock:

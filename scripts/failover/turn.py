@@ -60,9 +60,9 @@ class Turn:
     def carry_out(self) -> Record:
         """Raises StackError when the fault could not be done; it is healed then, too."""
         began, before = time.monotonic(), lives.look(self._scene.containers)
-        for part in (self._ears, self._writes, self._watch):
-            part.start()
         try:
+            for part in (self._ears, self._writes, self._watch):
+                part.start()
             wait_until(lambda: self._writes.acknowledged, within=_READY_SECONDS, otherwise="Redis takes no write")
             time.sleep(self._chance.random())  # the fault meets Sentinel's timers anywhere
             self._break_and_heal()
@@ -128,6 +128,8 @@ class Turn:
         aimed = {self._scene.primary} if self._name in _ENDS_ITS_NODE else set()
         self._broken += lives.begun_anew(before, lives.look(self._scene.containers), aimed=aimed)
         switches, flows, lost = self._switches(), self._flows(), self._writes.lost()
+        if (replaced := len(self._timeline.successors())) > self._fault.switches:
+            self._broken.append(f"{replaced} primaries were replaced instead of {self._fault.switches}")
         if self._fault.bounds_writes and lost:
             self._broken.append(f"{lost} acknowledged writes lost")
         written = self._writes.acknowledged

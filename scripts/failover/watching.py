@@ -8,26 +8,32 @@ from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 from urllib.request import urlopen
+from uuid import UUID
 
 from scripts.drills.truth import Truth
 from scripts.failover.faults import Scene
 from scripts.failover.writes import NumberedWrites
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
+from scripts.stack.postgres import Session
 from scripts.stack.resp import RespError
 
-#: Seconds between two looks; at Postgres, which costs a process each; at Prometheus, which scrapes every 15.
+#: Seconds between two looks. What looks takes its share of the machine from what it looks at, most of all in the moment
+#: that counts: /readyz asks Redis and Postgres, Prometheus scrapes every 15.
 _LOOK: Final = 0.05
-_LOOK_AT_POSTGRES: Final = 0.5
+_LOOK_AT_WEB: Final = 0.2
+_LOOK_AT_POSTGRES: Final = 0.2
 _LOOK_AT_PROMETHEUS: Final = 1.0
 _ANSWER: Final = 1.0
 #: Of a node that may be dead: without it a connection hangs for 3 s, and what came back meanwhile is seen that late.
 _NODE_ANSWER: Final = 0.2
 
-#: First end of a job that was claimed after a moment, by pool.
+#: First end of a job that was claimed after a moment, by pool. Ids are in the order of time: without the first of them
+#: each look would read every job there is.
 _FIRST_ENDS: Final = """
 SELECT pool, extract(epoch FROM min(finished_at)) FROM job
-WHERE params->>'tag' LIKE :'tag' || '-%' AND state = 'SUCCEEDED' AND started_at > to_timestamp(:'since'::float8)
+WHERE id >= :'recent' AND params->>'tag' LIKE :'tag' || '-%' AND state = 'SUCCEEDED'
+    AND started_at > to_timestamp(:'since'::float8)
 GROUP BY pool;
 """
 #: Every end of a job of the run, by pool, in order.
@@ -35,6 +41,7 @@ _ENDS: Final = """
 SELECT pool, extract(epoch FROM finished_at) FROM job
 WHERE params->>'tag' LIKE :'tag' || '-%' AND finished_at IS NOT NULL ORDER BY finished_at;
 """
+_RECENT: Final = 600.0
 POOLS: Final = ("cpu", "fast", "io")
 
 #: How the moments begin at which jobs flow again: of a pool, which is named next, and of the bridge.
@@ -42,9 +49,12 @@ FIRST_JOB: Final = "first job of pool "
 FIRST_ENTRY: Final = "first stream entry bridged"
 
 
-def first_ends(truth: Truth, *, tag: str, since: float) -> dict[str, float]:
-    """Unix time of the first end of a job of the run that was claimed after `since`, by pool; a pool may be missing."""
-    rows = (row.split("|") for row in truth.rows(_FIRST_ENDS, tag=tag, since=str(since)))
+def first_ends(postgres: Truth | Session, *, tag: str, since: float) -> dict[str, float]:
+    """Unix time of the first end of a job of the run that was claimed after `since`, by pool; a pool may be missing.
+    Jobs that were accepted more than ten minutes before are not looked at.
+    """
+    recent = UUID(int=int((since - _RECENT) * 1000) << 80)  # UUIDv7: milliseconds since 1970, then chance
+    rows = (row.split("|") for row in postgres.rows(_FIRST_ENDS, tag=tag, since=str(since), recent=str(recent)))
     return {pool: float(at) for pool, at in rows}
 
 
@@ -54,18 +64,21 @@ class Watch:
     def __init__(self, stack: Stack, scene: Scene, writes: NumberedWrites, *, tag: str) -> None:
         self._stack, self._scene, self._writes, self._tag = stack, scene, writes, tag
         self._truth = Truth(stack)
+        self._session: Session | None = None
+        self._leader = (0, scene.primary)  #: after how many switches, who
         self._stopping = threading.Event()
         self._newest = ""
         self.bridged: list[float] = []  #: Unix times at which the newest bridged entry was seen to change
 
     def start(self) -> None:
-        """Before the fault."""
+        """Before the fault. Raises StackError when Postgres is not there."""
+        self._session = Session(self._stack)
         looks: list[tuple[Callable[[], bool], float]] = [
             (self._moved, 0.01),
-            (self._web_reaches_redis, _LOOK),
+            (self._web_reaches_redis, _LOOK_AT_WEB),
             (self._writes_go_on, _LOOK),
             (self._pools, _LOOK_AT_POSTGRES),
-            (self._former_follows, _LOOK),
+            (self._former_follows, _LOOK_AT_WEB),
             (self._prometheus, _LOOK_AT_PROMETHEUS),
         ]
         if self._stack.mode == "stream":
@@ -75,6 +88,8 @@ class Watch:
 
     def stop(self) -> None:
         self._stopping.set()
+        if self._session:
+            self._session.close()
 
     def ends(self) -> dict[str, list[float]]:
         """Unix times at which jobs of the run ended, by pool."""
@@ -127,9 +142,15 @@ class Watch:
 
     def _pools(self) -> bool:
         switched = self._switched_at()
-        if switched is None:
+        if switched is None or self._session is None:
             return False
-        found = first_ends(self._truth, tag=self._tag, since=switched)
+        try:
+            found = first_ends(self._session, tag=self._tag, since=switched)
+        except StackError:
+            self._session.close()
+            if not self._stopping.is_set():
+                self._session = Session(self._stack)
+            raise
         for pool, at in found.items():
             self._scene.timeline.note(f"{FIRST_JOB}{pool} done that was claimed after the switch", at)
         return len(found) == len(POOLS)
@@ -140,6 +161,16 @@ class Watch:
             return False
         scene.timeline.note(f"{scene.primary} follows as a replica")
         return True
+
+    def _leads(self) -> str:
+        """Asks the Sentinels only until the last switch is known to them."""
+        switches = len(self._scene.timeline.seconds("+switch-master"))
+        if switches != self._leader[0]:
+            leader = self._scene.nodes.elected(timeout=_NODE_ANSWER)
+            if leader in ("", self._leader[1]):
+                return leader
+            self._leader = switches, leader
+        return self._leader[1]
 
     def _prometheus(self) -> bool:
         leader = self._scene.nodes.elected()
@@ -156,7 +187,7 @@ class Watch:
     def _bridge(self) -> bool:
         """The newest entry that was deleted is the newest that became a message."""
         switched = self._switched_at()
-        leader = self._scene.nodes.elected(timeout=_NODE_ANSWER) if switched else self._scene.primary
+        leader = self._leads()
         stream = self._stack.value("NDVI_STREAM_NAME")
         reply = self._scene.nodes.ask(leader, "XINFO", "STREAM", stream, timeout=_NODE_ANSWER)
         assert isinstance(reply, list)

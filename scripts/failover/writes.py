@@ -17,7 +17,7 @@ from scripts.stack.resp import RespClient, RespError
 from scripts.stack.waiting import wait_until
 
 #: Seconds between two writes, for one answer, also of a Sentinel, and between two tries to connect.
-_PACE: Final = 0.004
+_PACE: Final = 0.01
 _ANSWER: Final = 0.5
 _SENTINEL_ANSWER: Final = 0.2
 _RETRY: Final = 0.02
@@ -39,7 +39,8 @@ class NumberedWrites:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def moved(self) -> None:
         """The primary is another one: wakes the writer where it waits for the former."""

@@ -10,9 +10,10 @@ roles that the Sentinels do not know. The next call finishes the second.
 """
 
 import argparse
+import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +37,10 @@ GREETING_SECONDS: Final = 20.0
 AGREE_SECONDS: Final = 30.0
 #: Seconds by which a replica's last word may be old.
 MOST_LAG: Final = 1
+#: One of them tells it to the other.
+LEAST_SENTINELS: Final = 2
 
+_INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM)
 _LOOK: Final = 0.002
 _HELLO: Final = "__sentinel__:hello"
 _AGAIN: Final = "make handover"
@@ -75,7 +79,7 @@ def require_sentinels(stack: Stack) -> None:
 def hand_over(nodes: RedisNodes, *, to: str | None = None) -> str:
     """The node that leads now. Finishes what an earlier call left. Raises StackError; writes then go on as before."""
     if swapped := _swapped(nodes):
-        with _connected(nodes) as (clients, sentinels):
+        with _connected(nodes, swapped, needs_all=False) as (clients, sentinels):
             _announce(nodes, clients, sentinels, swapped)
         return _verified(nodes, swapped)
     if not (former := nodes.leader_of_whole()):
@@ -84,13 +88,14 @@ def hand_over(nodes: RedisNodes, *, to: str | None = None) -> str:
     successor = to or best
     if successor == former:
         raise StackError(f"{former} leads already.", fix=_AGAIN)
-    with _connected(nodes) as (clients, sentinels), _paused(clients[former]):
+    with _connected(nodes, former) as (clients, sentinels), _paused(clients[former]):
         ends_at = time.monotonic() + PAUSE_MS / 1000
         _await_offsets(clients, former)
         if ends_at - time.monotonic() < _LEFT_SECONDS:
             raise StackError("The replicas took too long: nothing was handed over.", fix=_AGAIN)
-        _swap(nodes, clients[former], successor)
-        _announce(nodes, clients, sentinels, successor)
+        with _uninterrupted():
+            _swap(nodes, clients[former], successor)
+            _announce(nodes, clients, sentinels, successor)
     return _verified(nodes, successor)
 
 
@@ -131,17 +136,31 @@ def _swapped(nodes: RedisNodes) -> str:
 
 
 @contextmanager
-def _connected(nodes: RedisNodes) -> Iterator[tuple[dict[str, RespClient], list[Sentinel]]]:
-    """All six, before anything pauses."""
+def _connected(
+    nodes: RedisNodes, leader: str, *, needs_all: bool = True
+) -> Iterator[tuple[dict[str, RespClient], list[Sentinel]]]:
+    """All six before anything pauses; to finish what was begun, who is there and at least two Sentinels."""
     try:
         with ExitStack() as open_:
-            clients = {node: open_.enter_context(nodes.client(node, timeout=2.0)) for node in REDIS}
-            asked = {name: open_.enter_context(nodes.client(name, timeout=2.0)) for name in SENTINELS}
-            epochs = _greeted_epochs(nodes)
-            sentinels = [_sentinel(client, nodes.address(name), epochs) for name, client in asked.items()]
-            yield clients, sentinels
+            clients = _clients(open_, nodes, REDIS, needs_all=needs_all)
+            asked = _clients(open_, nodes, SENTINELS, needs_all=needs_all)
+            if len(asked) < LEAST_SENTINELS:
+                raise StackError("Fewer than two Sentinels answer: nobody can tell them who leads.", fix="make ps")
+            epochs = _greeted_epochs(nodes, leader, {nodes.address(name) for name in asked})
+            yield clients, [_sentinel(client, nodes.address(name), epochs) for name, client in asked.items()]
     except (OSError, RespError) as error:
         raise StackError(f"A node did not answer while it was needed: {error}.", fix=_AGAIN) from error
+
+
+def _clients(open_: ExitStack, nodes: RedisNodes, names: Iterable[str], *, needs_all: bool) -> dict[str, RespClient]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = open_.enter_context(nodes.client(name, timeout=2.0))
+        except (OSError, RespError):
+            if needs_all:
+                raise
+    return found
 
 
 def _sentinel(client: RespClient, address: str, epochs: dict[str, int]) -> Sentinel:
@@ -154,23 +173,40 @@ def _sentinel(client: RespClient, address: str, epochs: dict[str, int]) -> Senti
     return Sentinel(client, address, str(client.command("SENTINEL", "MYID")), known)
 
 
-def _greeted_epochs(nodes: RedisNodes) -> dict[str, int]:
-    """Address -> current epoch of every Sentinel: only its greeting tells it, on any node that it watches."""
+def _greeted_epochs(nodes: RedisNodes, leader: str, wanted: Set[str]) -> dict[str, int]:
+    """Address -> current epoch of the Sentinels at `wanted`: only a greeting tells it, on any node that they watch."""
     found: dict[str, int] = {}
-    with nodes.client(nodes.primaries()[0]) as client:
+    with nodes.client(leader) as client:
         limit = threading.Timer(GREETING_SECONDS, client.interrupt)
         limit.start()
         try:
             for _, greeting in client.listen(_HELLO):
                 address, _, _, epoch, *_ = greeting.split(",")
                 found[address] = int(epoch)
-                if len(found) == len(SENTINELS):
+                if found.keys() >= wanted:
                     return found
         except OSError:
             raise StackError("Not every Sentinel greets the others: nothing was handed over.", fix="make ps") from None
         finally:
             limit.cancel()
     return found
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait: between swap and announcement they would leave Sentinels that know nothing of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    former = {one: signal.signal(one, lambda number, _: caught.append(number)) for one in _INTERRUPTIONS}
+    try:
+        yield
+    finally:
+        for one, handler in former.items():
+            signal.signal(one, handler)
+        for number in caught[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager
@@ -214,15 +250,22 @@ def _swap(nodes: RedisNodes, former: RespClient, successor: str) -> None:
 
 
 def _announce(nodes: RedisNodes, clients: Mapping[str, RespClient], sentinels: Sequence[Sentinel], leader: str) -> None:
-    """The other replica follows, and the Sentinels learn it as if one of the others had switched."""
-    address = nodes.address(leader)
-    for node, client in clients.items():
-        if node != leader and _replication(client).get("master_host") != address:
-            client.command("REPLICAOF", address, str(REDIS_PORT))
-    epoch = max(one.epoch for one in sentinels) + 1
+    """The Sentinels learn it as if one of the others had switched, and the other replica follows. Whoever is dead or
+    frozen by now keeps nobody else from hearing it. Raises StackError when no Sentinel heard.
+    """
+    address, epoch = nodes.address(leader), max(one.epoch for one in sentinels) + 1
+    heard = 0
     for one in sentinels:
         other = next(peer for peer in sentinels if peer.run_id != one.run_id)
-        one.client.command("PUBLISH", _HELLO, greeting(other, epoch, address))
+        with suppress(OSError, RespError):
+            one.client.command("PUBLISH", _HELLO, greeting(other, epoch, address))
+            heard += 1
+    for node, client in clients.items():
+        with suppress(OSError, RespError):
+            if node != leader and _replication(client).get("master_host") != address:
+                client.command("REPLICAOF", address, str(REDIS_PORT))
+    if not heard:
+        raise StackError(f"{leader} leads, and no Sentinel heard it.", fix=_AGAIN)
 
 
 def greeting(sentinel: Sentinel, epoch: int, leader: str) -> str:

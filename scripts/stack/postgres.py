@@ -1,10 +1,14 @@
 """The Postgres of a stack, asked by psql inside its container: no client, no published port, no password."""
 
+import subprocess
 from dataclasses import dataclass
+from typing import Final
 
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
+
+_END: Final = "-- end of the answer --"
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,61 @@ class Postgres:
         return self._run(script, **variables)
 
     def _run(self, script: str, *options: str, **variables: str) -> str:
-        containers = Containers(self.stack.project)
-        if not containers.ids("postgres", running=True):
-            raise StackError(f"{self.stack.project} does not run: no container of postgres.", fix="make up")
-        user, database = self.stack.value("POSTGRES_USER"), self.stack.value("POSTGRES_DB")
-        argv = ["psql", "--quiet", *options, "--username", user, "--dbname", database, "--variable=ON_ERROR_STOP=1"]
-        return containers.run_in(
-            "postgres", *argv, *(f"--variable={name}={value}" for name, value in variables.items()), stdin=script
+        values = (f"--variable={name}={value}" for name, value in variables.items())
+        _container(self.stack)
+        return Containers(self.stack.project).run_in("postgres", *_psql(self.stack, *options, *values), stdin=script)
+
+
+class Session:
+    """A psql that stays, for who asks many times while it measures: a question starts no process.
+
+    Raises StackError when it has ended, as at an error in what it was asked. One thread at a time.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        psql = _psql(stack, "--no-align", "--tuples-only")
+        self._process = subprocess.Popen(
+            ["docker", "exec", "--interactive", _container(stack), *psql],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
+
+    def rows(self, script: str, **variables: str) -> list[str]:
+        """As `Postgres.rows`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        given = "".join(f"\\set {name} {_quoted(value)}\n" for name, value in variables.items())
+        try:
+            self._process.stdin.write(f"{given}{script}\n\\echo {_quoted(_END)}\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError) as error:
+            raise StackError(f"psql has ended: {error}.", fix="make ps") from error
+        found: list[str] = []
+        for line in self._process.stdout:
+            if line.rstrip("\n") == _END:
+                return found
+            found += line.split()
+        raise StackError("psql ended without an answer.", fix="make ps")
+
+    def close(self) -> None:
+        """From any thread: a question that waits for its answer ends, too."""
+        self._process.terminate()
+        self._process.wait()
+
+
+def _container(stack: Stack) -> str:
+    found = Containers(stack.project).ids("postgres", running=True)
+    if not found:
+        raise StackError(f"{stack.project} does not run: no container of postgres.", fix="make up")
+    return found[0]
+
+
+def _psql(stack: Stack, *options: str) -> list[str]:
+    user, database = stack.value("POSTGRES_USER"), stack.value("POSTGRES_DB")
+    return ["psql", "--quiet", *options, "--username", user, "--dbname", database, "--variable=ON_ERROR_STOP=1"]
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

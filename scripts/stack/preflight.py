@@ -34,6 +34,11 @@ SKEW_LIMIT: Final = 2.0
 #: A clock before this is one that was never set; TLS to a package index would fail on it.
 CLOCK_FLOOR: Final = datetime(2025, 8, 1, tzinfo=UTC).timestamp()
 
+#: Milliseconds. A Sentinel connects to a new primary up to 250 ms and a tick of its own after it began to count
+#: (services/redis/sentinel-entrypoint.sh); with less patience than twice that it calls the new primary down, too.
+LEAST_DOWN_AFTER_MS: Final = 500
+USUAL_DOWN_AFTER_MS: Final = 1000
+
 #: Variable -> its port in `.env.example`.
 PORTS: Final = {"WEB_PORT": 8000, "PROMETHEUS_PORT": 9090, "ALERTMANAGER_PORT": 9093, "GRAFANA_PORT": 3000}
 
@@ -192,6 +197,14 @@ def cpu_problems(values: Mapping[str, str], cpus: int, env_file: str) -> list[Pr
     ]
 
 
+def patience_problems(value: str, env_file: str) -> list[Problem]:
+    """How long a Sentinel waits for an answer."""
+    if value.isdigit() and int(value) >= LEAST_DOWN_AFTER_MS:
+        return []
+    what = f"SENTINEL_DOWN_AFTER_MS={value} is no whole number of at least {LEAST_DOWN_AFTER_MS} milliseconds."
+    return [Problem(what, _setting("SENTINEL_DOWN_AFTER_MS", USUAL_DOWN_AFTER_MS, env_file))]
+
+
 def _host_problems(stack: Stack) -> list[Problem]:
     ports, malformed = _ports(stack)
     found = host.read(stack.project, stack.value("PUBLISH_ADDRESS"), ports.values())
@@ -205,6 +218,7 @@ def _host_problems(stack: Stack) -> list[Problem]:
         *port_problems(ports, found.port_holders, env_file),
         *subnet_problems(stack.value("SUBNET_PREFIX"), stack.project, found, env_file),
         *cpu_problems(stack.values, found.engine.cpus, env_file),
+        *patience_problems(stack.value("SENTINEL_DOWN_AFTER_MS"), env_file),
     ]
 
 

@@ -40,17 +40,17 @@ opinion() {
     ask "$1" GET-MASTER-ADDR-BY-NAME "$REDIS_PRIMARY_NAME" | grep -E '^[0-9]+(\.[0-9]+){3}$'
 }
 
+# value <name>: a field of $state, which is a Sentinel's answer to MASTER.
+value() {
+    printf '%s\n' "$state" | grep -x -A 1 "$1" | tail -n 1
+}
+
 # view <Sentinel>: `up` when it is connected to the primary and calls it down in no way, else `down`; nothing when the
 # Sentinel does not answer.
 view() {
     state=$(ask "$1" MASTER "$REDIS_PRIMARY_NAME")
     [ -n "$state" ] || return 0
-    if printf '%s\n' "$state" | grep -qx master; then echo up; else echo down; fi
-}
-
-# value <name>: a field of $state, which is a Sentinel's answer to MASTER.
-value() {
-    printf '%s\n' "$state" | grep -x -A 1 "$1" | tail -n 1
+    if [ "$(value flags)" = master ]; then echo up; else echo down; fi
 }
 
 # verdict <Sentinel>: `late` when it has missed the primary for so long that it replaces it before a node that starts now

@@ -15,6 +15,9 @@ readonly TEMPLATE=/usr/local/etc/sentinel/sentinel.conf.template
 readonly MEMORY='^sentinel (myid|current-epoch|config-epoch|leader-epoch|known-replica|known-sentinel) '
 readonly SUBNET="${SENTINEL_ADDRESS%.*}"
 readonly FIRST_SIGHT_SECONDS=15
+readonly LEAST_PING_PERIOD_MS=250 # a replica is eligible while its INFO is younger than five of them
+readonly INFO_PERIOD_MS=1000 # so it always is: by the usual ten seconds one answer after the verdict had to make it so
+readonly USUAL_PING_PERIOD_MS=1000
 
 # watched: the primary's address that Sentinel wrote down last, or nothing.
 watched() {
@@ -53,12 +56,23 @@ operate() {
     REDISCLI_AUTH=$operator_password timeout 1 redis-cli --user operator -p 26379 SENTINEL "$@" 2>/dev/null || :
 }
 
+# ping_period: milliseconds between two pings, and between two attempts to connect. Sentinel begins to count against a
+# primary as it is promoted, but connects to it only when a period has passed since its last attempt to reach the dead
+# one. A period as long as the patience made it call the new primary down: a second failover, and writes lost.
+ping_period() {
+    period=$((SENTINEL_DOWN_AFTER_MS / 2))
+    [ "$period" -le "$USUAL_PING_PERIOD_MS" ] || period=$USUAL_PING_PERIOD_MS
+    [ "$period" -ge "$LEAST_PING_PERIOD_MS" ] || period=$LEAST_PING_PERIOD_MS
+    printf '%s' "$period"
+}
+
 # Sentinel calls down whom it could not reach in its first second, though nobody was there yet, and a peer that saw the
 # primary believes it: a cold start would elect another. So the template gives it minutes, and the real
 # figure comes with the first sight of the primary, or at the end of the wait for a primary that stays away.
 judge_quickly() {
     deadline=$(($(date +%s) + FIRST_SIGHT_SECONDS))
     until has_seen_primary || [ "$(date +%s)" -ge "$deadline" ]; do sleep 0.2; done
+    until operate DEBUG ping-period "$(ping_period)" info-period "$INFO_PERIOD_MS" | grep -qx OK; do sleep 0.2; done
     until operate SET "$SENTINEL_PRIMARY_NAME" down-after-milliseconds "$SENTINEL_DOWN_AFTER_MS" | grep -qx OK; do sleep 0.2; done
     say "calls the primary down after $SENTINEL_DOWN_AFTER_MS ms from now on"
 }

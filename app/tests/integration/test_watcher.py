@@ -76,6 +76,33 @@ def test_the_word_of_a_sentinel_that_lags_moves_nobody(sentinel: SentinelTopolog
     assert client.client_id() == before
 
 
+def test_the_sentinel_that_carries_the_failover_out_is_asked_for_the_promoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all replicas follow, its state has the new epoch beside the former address."""
+    asked = watcher._Ear(redis.Redis(), "holdfast")
+    state = {"ip": "10.0.0.1", "port": 6379, "config-epoch": 7}
+    monkeypatch.setattr(asked._client, "sentinel_master", lambda _name: state)
+    monkeypatch.setattr(asked._client, "sentinel_get_master_addr_by_name", lambda _name: (b"10.0.0.2", 6379))
+    assert asked.ask() == Leader(("10.0.0.2", 6379), 7)
+
+
+def test_a_sentinel_that_watches_nothing_of_that_name_is_one_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = watcher._Ear(redis.Redis(), "holdfast")
+    monkeypatch.setattr(asked._client, "sentinel_master", lambda _name: {"config-epoch": 7})
+    monkeypatch.setattr(asked._client, "sentinel_get_master_addr_by_name", lambda _name: None)
+    with pytest.raises(redis.RedisError, match="watches no holdfast"):
+        asked.ask()
+
+
+def test_a_frozen_sentinel_costs_little_however_patient_the_client_is() -> None:
+    """Its client is the application's own: kombu's, say, which waits for ever."""
+    patient = redis.Redis(socket_timeout=None, socket_connect_timeout=60)
+    settings = watcher._Ear(patient, "holdfast")._client.connection_pool.connection_kwargs
+    assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (0.3, 0.2)
+    assert settings["retry"].get_retries() == 0
+
+
 def test_who_connected_late_to_the_former_primary_is_moved(sentinel: SentinelTopology, client: redis.Redis) -> None:
     followed = the_watcher()
     leader = followed.leader

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from scripts.stack import console, processes
-from scripts.stack.redis_nodes import REDIS
+from scripts.stack.redis_nodes import REDIS, SENTINELS
 from scripts.stack.resp import RespError
 from scripts.stack.waiting import wait_until
 from scripts.tests.stack.surroundings import SIX, SUBNET_PREFIX, OnSixNodes, Surroundings
@@ -151,6 +151,15 @@ class ColdStart(OnSixNodes):
         self.stack.containers.start("sentinel-2")
         self.assertEqual(self.stack.await_whole(), leader, self.stack.story())
         self.assertEqual(self.stack.nodes.ask("sentinel-2", "SENTINEL", "MYID"), identity)
+
+    def test_a_sentinel_reaches_a_new_primary_within_half_its_patience_and_knows_its_replicas(self) -> None:
+        self.stack.await_whole()
+        for sentinel in SENTINELS:
+            reply = self.stack.nodes.ask(sentinel, "SENTINEL", "DEBUG")
+            assert isinstance(reply, list)
+            periods = {name: int(str(reply[reply.index(name) + 1])) for name in ("PING-PERIOD", "INFO-PERIOD")}
+            patience = int(self.stack.stack.value("SENTINEL_DOWN_AFTER_MS"))
+            self.assertEqual(periods, {"PING-PERIOD": patience // 2, "INFO-PERIOD": 1000}, sentinel)
 
     def test_standalone_and_back_ends_with_one_primary(self) -> None:
         leader = self.make_leader("redis-2")

@@ -1,6 +1,7 @@
 """A planned change of the primary on real nodes: what it costs, who may die in the middle, and when it is refused."""
 
 from itertools import pairwise
+from unittest import mock
 
 from scripts.failover.writes import NumberedWrites, longest_silence
 from scripts.stack import console, handover, restart
@@ -38,11 +39,26 @@ class HandOver(OnSixNodes):
         self.assertEqual(handover.hand_over(self.stack.nodes), successor)
         self.assertEqual(self.stack.await_whole(), successor)
 
+    def test_the_next_finishes_it_though_a_sentinel_is_missing(self) -> None:
+        former = self.stack.nodes.elected()
+        successor = handover.best_replica(self.stack.nodes, former)
+        with self.stack.nodes.client(former) as client:
+            handover._swap(self.stack.nodes, client, successor)
+        self.stack.containers.kill("sentinel-3")
+        with (
+            mock.patch.object(handover, "AGREE_SECONDS", 1.0),
+            self.assertRaisesRegex(StackError, f"{successor} leads, and the Sentinels do not agree yet"),
+        ):
+            handover.hand_over(self.stack.nodes)
+        self.assertEqual(self.stack.nodes.elected(), successor)
+        self.stack.containers.recover("sentinel-3")
+        self.assertEqual(self.stack.await_whole(), successor)
+
     def test_writes_go_on_when_it_is_given_up(self) -> None:
         """A replica freezes while writes pause: they go on at once, at the same primary."""
         former = self.stack.nodes.elected()
         frozen = next(node for node in REDIS if node != former)
-        with self.assertRaises(StackError), handover._connected(self.stack.nodes) as (clients, _):
+        with self.assertRaises(StackError), handover._connected(self.stack.nodes, former) as (clients, _):
             self.stack.containers.pause(frozen)
             with handover._paused(clients[former]):
                 handover._await_offsets(clients, former)

@@ -4,6 +4,8 @@ import unittest
 from typing import ClassVar
 
 from scripts.stack import processes
+from scripts.stack.errors import StackError
+from scripts.stack.postgres import Session
 from scripts.stack.waiting import wait_until
 from scripts.tests.stack import surroundings
 from scripts.tests.stack.surroundings import Surroundings
@@ -39,6 +41,16 @@ class PostgresVolume(unittest.TestCase):
             within=120,
             otherwise="postgres-exporter cannot log in",
         )
+
+    def test_one_psql_answers_again_and_again_and_ends_at_an_error(self) -> None:
+        session = Session(self.stack.stack)
+        self.addCleanup(session.close)
+        self.assertEqual(session.rows("SELECT :'name', 2;", name="o'clock"), ["o'clock|2"])
+        self.assertEqual(session.rows("SELECT 1 WHERE false;"), [])
+        self.assertEqual(session.rows("SELECT 3; SELECT 4;"), ["3", "4"])
+        for question in ("SELECT nonsense;", "SELECT 5;"):
+            with self.subTest(question=question), self.assertRaises(StackError):
+                session.rows(question)
 
     def test_another_major_version_is_refused_with_the_command_that_migrates(self) -> None:
         version_file = "/var/lib/postgresql/data/PG_VERSION"

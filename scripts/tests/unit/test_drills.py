@@ -85,6 +85,12 @@ class Workload(unittest.TestCase):
         self.assertEqual({work.kind for work in works}, {"probe.fast", "probe.io", "probe.cpu"})
         self.assertGreater(max(work.work_ms for work in works), 100)
 
+    def test_the_even_mix_asks_each_pool_once_in_three(self) -> None:
+        works = [workload.even(index) for index in range(90)]
+        for place in range(0, 90, 3):
+            self.assertEqual({work.kind for work in works[place : place + 3]}, {"probe.fast", "probe.io", "probe.cpu"})
+        self.assertGreater(max(work.work_ms for work in works), 100)
+
 
 class Ledger(unittest.TestCase):
     def test_tells_a_clear_no_from_an_answer_that_leaves_it_open(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -10,7 +11,7 @@ from scripts.drills.load import Answer
 from scripts.drills.verdict import Verdict
 from scripts.failover import __main__ as command
 from scripts.failover.faults import FAULTS, Scene
-from scripts.failover.figures import Accepts, Figures, Jobs, Pause, Writes, interruption
+from scripts.failover.figures import STOCK_COLUMN, Accepts, Figures, Jobs, Pause, Writes, interruption
 from scripts.failover.timeline import Timeline, sentence
 from scripts.failover.writes import longest_silence
 from scripts.stack import handover
@@ -22,14 +23,24 @@ STACK = Stack(Path("/nowhere"), Path("/nowhere/.env"), {"SUBNET_PREFIX": "10.9.9
 BEFORE = [at / 10 for at in range(100)]  # ten ends a second until 9.9
 
 
-def figures(*, recovered: float = 2.4, lost: int = 0, ok: int = 1000, switched: float | None = 2.3) -> Figures:
+def figures(
+    *,
+    recovered: float = 2.4,
+    lasted: float = 2.4,
+    lost: int = 0,
+    ok: int = 1000,
+    switched: float | None = 2.3,
+    gap: float = 2.35,
+    switches: int = 1,
+) -> Figures:
     return Figures(
         fault_at=100.0,
         switched=switched,
-        flows={"fast": Pause(recovered, 2.4), "io": Pause()},
+        switches=switches,
+        flows={"fast": Pause(recovered, lasted), "io": Pause()},
         accepts=Accepts(total=1000, ok=ok, p50_ms=5.0, p99_ms=40.0, max_ms=130.0),
         jobs=Jobs(accepted=2000, finished=2000, duplicated=0, extra_executions=3),
-        writes=Writes(acknowledged=5000, lost=lost, gap=2.35),
+        writes=Writes(acknowledged=5000, lost=lost, gap=gap),
     )
 
 
@@ -100,16 +111,44 @@ class Judgement(unittest.TestCase):
         self.assertEqual(self.broken("kill", figures(switched=None)), 1)
         self.assertEqual(self.broken("crash", figures(switched=None)), 0)
 
+    def test_a_second_switch_is_a_false_one_but_where_two_primaries_are_killed(self) -> None:
+        self.assertEqual(self.broken("kill", figures(switches=2)), 1)
+        self.assertEqual(self.broken("double", figures(switches=2)), 0)
+
     def test_a_slow_machine_is_judged_by_what_is_lost_and_by_a_return_at_all(self) -> None:
         slow = figures(recovered=9.0, ok=990)
         self.assertEqual(self.broken("kill", slow, judges_time=False), 0)
         for broken in (figures(recovered=math.inf), figures(switched=None)):
             self.assertGreater(self.broken("kill", broken, judges_time=False), 0)
         self.assertEqual(self.broken("planned", figures(lost=1), judges_time=False), 1)
+        self.assertEqual(self.broken("kill", figures(ok=890), judges_time=False), 1)
+
+    def test_a_fault_of_many_parts_is_judged_by_how_long_a_flow_stood_still(self) -> None:
+        self.assertEqual(self.broken("restart", figures(recovered=30.0, lasted=0.4, gap=0.1)), 0)
+        self.assertEqual(self.broken("restart", figures(recovered=30.0, lasted=1.6, gap=0.1)), 1)
+        self.assertEqual(self.broken("restart", figures(lasted=math.inf, gap=0.1), judges_time=False), 1)
 
     def test_an_environment_that_asks_for_neither_judgement_nor_print_is_refused(self) -> None:
         with mock.patch.dict("os.environ", {"TIMES": "maybe"}), self.assertRaises(StackError):
             command.judges_time(command._parser().parse_args([]))
+
+
+class StockFigures(unittest.TestCase):
+    def test_are_the_last_ones_of_this_fault_with_default_settings(self) -> None:
+        records = [
+            {"fault": "kill", "settings": "default", STOCK_COLUMN: "4.10 s"},
+            {"fault": "kill", "settings": "default", STOCK_COLUMN: "5.20 s"},
+            {"fault": "kill", "settings": "advised", STOCK_COLUMN: "2.00 s"},
+            {"fault": "freeze", "settings": "default", STOCK_COLUMN: "not within 60 s"},
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            self.assertEqual(command.last_stock(root, "kill"), "")
+            (root / ".state").mkdir()
+            lines = "".join(f"{json.dumps(record)}\n" for record in records)
+            (root / ".state" / "failover-stock.jsonl").write_text(lines)
+            self.assertEqual(command.last_stock(root, "kill"), "5.20 s")
+        self.assertTrue(any("5.20 s" in line for line in figures().table("kill", stock="5.20 s")))
 
 
 class Events(unittest.TestCase):
@@ -135,6 +174,13 @@ class Events(unittest.TestCase):
         timeline.note("+sdown: redis-1", timeline.began + 1.2)
         self.assertEqual(timeline.seconds("+sdown"), [1.5])
         self.assertEqual([what for _, what in timeline.record()], ["fault", "+sdown: redis-1"])
+
+    def test_a_sentinel_that_missed_a_switch_makes_no_third_of_two(self) -> None:
+        timeline = Timeline()
+        timeline.begin("fault")
+        for said in ("redis-3 -> redis-2", "redis-2 -> redis-1", "redis-3 -> redis-1"):
+            timeline.note(f"+switch-master: {said}")
+        self.assertEqual(timeline.successors(), {"redis-1", "redis-2"})
 
 
 class Faults(unittest.TestCase):

@@ -26,6 +26,7 @@ def record(**changes: object) -> dict[str, Any]:
         "recovered_s": 2.0,
         "counted_from_s": 0.0,
         "recovered_after_switch_s": 0.2,
+        "flows": {"cpu": {"interrupted_s": 2.2}, "fast": {"interrupted_s": 0.7}},
         "redis_write_gap_s": 2.1,
         "redis_writes_lost": 4,
         "accept_total": 1000,
@@ -75,7 +76,17 @@ class Tables(unittest.TestCase):
 
     def test_recovery_counts_from_its_origin_and_never_is_never(self) -> None:
         self.assertEqual(since_origin(record(recovered_s=5.0, counted_from_s=4.5)), 0.5)
-        self.assertEqual(since_origin(record(recovered_s=None)), math.inf)
+        self.assertEqual(since_origin(record(recovered_s=-1.0)), math.inf)
+        self.assertIn("inf", line("kill", [record(recovered_after_switch_s=-1.0)]))
+
+    def test_what_breaks_many_things_counts_how_long_a_flow_stood_still(self) -> None:
+        self.assertEqual(since_origin(record(fault="restart", recovered_s=9.0)), 2.2)
+        never = {"cpu": {"interrupted_s": -1.0}, "fast": {"interrupted_s": 0.7}}
+        self.assertEqual(since_origin(record(fault="restart", flows=never)), math.inf)
+
+    def test_seconds_after_the_switch_where_recovery_counts_from_the_fault(self) -> None:
+        self.assertIn("0.20 (0.20 to 0.20)", line("kill", [record()]))
+        self.assertNotIn("0.20", line("double", [record(fault="double")]))
 
     def test_a_block_for_each_mode(self) -> None:
         lines = table([record(), record(mode="stream")])

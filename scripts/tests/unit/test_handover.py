@@ -1,7 +1,9 @@
 """What the hand-over says and decides without nodes."""
 
+import signal
 import unittest
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 from scripts.stack import handover
@@ -59,6 +61,60 @@ class Successor(unittest.TestCase):
         ):
             handover.best_replica(NODES, "redis-1")
         self.assertEqual(refused.exception.fix, "make ps")
+
+
+class Peer:
+    """A connection that notes what it is told, or is dead."""
+
+    def __init__(self, *, dead: bool = False, follows: str = "") -> None:
+        self.told: list[tuple[str, ...]] = []
+        self._dead, self._follows = dead, follows
+
+    def command(self, *words: str) -> str:
+        if self._dead:
+            raise OSError("it is frozen")
+        self.told.append(words)
+        return f"master_host:{self._follows}\r\n" if words[0] == "INFO" else "OK"
+
+
+class Announcement(unittest.TestCase):
+    def announce(self, sentinels: list[Peer], nodes: dict[str, Peer]) -> None:
+        known = [
+            handover.Sentinel(cast(Any, peer), f"10.9.9.2{number}", f"id-{number}", epoch=number)
+            for number, peer in enumerate(sentinels, 1)
+        ]
+        handover._announce(NODES, cast(Any, nodes), known, "redis-3")
+
+    def test_who_died_keeps_nobody_else_from_hearing_it(self) -> None:
+        sentinels = [Peer(dead=True), Peer(), Peer()]
+        nodes = {"redis-1": Peer(dead=True), "redis-2": Peer(follows="10.9.9.11"), "redis-3": Peer()}
+        self.announce(sentinels, nodes)
+        for peer in sentinels[1:]:
+            [(verb, channel, text)] = peer.told
+            self.assertEqual((verb, channel), ("PUBLISH", "__sentinel__:hello"))
+            self.assertTrue(text.endswith(",4,holdfast,10.9.9.13,6379,4"), text)
+        self.assertEqual(nodes["redis-2"].told[-1], ("REPLICAOF", "10.9.9.13", "6379"))
+        self.assertEqual(nodes["redis-3"].told, [])
+
+    def test_is_an_error_when_nobody_heard_it(self) -> None:
+        nodes = {"redis-2": Peer(follows="10.9.9.11")}
+        with self.assertRaisesRegex(StackError, "redis-3 leads, and no Sentinel heard it"):
+            self.announce([Peer(dead=True), Peer(dead=True)], nodes)
+        self.assertEqual(nodes["redis-2"].told[-1], ("REPLICAOF", "10.9.9.13", "6379"))
+
+
+class Interruptions(unittest.TestCase):
+    def test_wait_until_the_announcement_is_out(self) -> None:
+        # Whoever was started in the background of a shell ignores it.
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, former)
+        steps = []
+        with self.assertRaises(KeyboardInterrupt):
+            with handover._uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                steps.append("announced")
+            steps.append("never")
+        self.assertEqual(steps, ["announced"])
 
 
 class HalfDone(unittest.TestCase):

@@ -124,6 +124,14 @@ class Decisions(unittest.TestCase):
         problems = preflight.cpu_problems({"WEB_CPUS": "4", "LOOP_CPUS": "0.5", "OTHER": "9"}, 2, ".env")
         self.assertEqual([problem.what for problem in problems], ["WEB_CPUS=4 is more than the Engine's 2 CPUs."])
 
+    def test_a_patience_of_the_sentinels_that_is_no_number_or_too_short_is_refused(self) -> None:
+        self.assertEqual(preflight.patience_problems("500", ".env"), [])
+        for value in ("1s", "", "-1", "499"):
+            with self.subTest(value=value):
+                [problem] = preflight.patience_problems(value, ".env")
+                self.assertIn(f"SENTINEL_DOWN_AFTER_MS={value} ", problem.what)
+                self.assertEqual(problem.fix, "echo SENTINEL_DOWN_AFTER_MS=1000 >> .env")
+
     def test_all_problems_are_reported_at_once(self) -> None:
         error = preflight.failure([preflight.Problem("One.", "a"), preflight.Problem("Two.", "b")])
         self.assertIn("2 reasons", error.what)
