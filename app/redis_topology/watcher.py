@@ -166,7 +166,7 @@ class Watcher:
     def learn(self, seen: Leader) -> None:
         """Takes one Sentinel's word and shuts down what leads elsewhere."""
         known, now = self._leader, time.monotonic()
-        if known and seen.epoch < known.epoch and now < self._believed_at + STALE_SECONDS:
+        if known and self._lags(seen, known) and now < self._believed_at + STALE_SECONDS:
             return
         self._leader, self._believed_at = seen, now
         if known is None or known.address != seen.address:
@@ -180,6 +180,11 @@ class Watcher:
         elif self._former is not None:
             # Connected late, on the word of a Sentinel that lagged.
             self._shut_down(lambda address: address == self._former)
+
+    def _lags(self, seen: Leader, known: Leader) -> bool:
+        # The new address may have been read with the former epoch; see `_Ear.ask`.
+        back = seen.address == self._former and seen.address != known.address
+        return seen.epoch < known.epoch or (seen.epoch == known.epoch and back)
 
     def _run(self) -> None:
         while not self._stopped:

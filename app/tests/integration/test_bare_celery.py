@@ -38,7 +38,8 @@ def worker(servers: Servers, sentinel: SentinelTopology, follows: bool) -> Itera
 def send(sentinel: SentinelTopology, number: int) -> None:
     """Over a connection of its own, which finds whoever leads now."""
     app = configured(redis_topology.parse(sentinel.url))
-    app.send_task("bare.note", args=(number,), queue="celery", ignore_result=True)
+    with app.connection_for_write() as own:  # kombu's pool is the process's, and outlives the app
+        app.send_task("bare.note", args=(number,), queue="celery", ignore_result=True, connection=own)
     app.close()
 
 

@@ -76,6 +76,18 @@ def test_the_word_of_a_sentinel_that_lags_moves_nobody(sentinel: SentinelTopolog
     assert client.client_id() == before
 
 
+def test_a_sentinel_that_lags_leads_nobody_back_within_one_epoch(
+    sentinel: SentinelTopology, client: redis.Redis
+) -> None:
+    followed = the_watcher()
+    old = followed.leader
+    assert old is not None
+    promoted = Leader(("127.0.0.1", 1), old.epoch)  # read between the promotion and the new epoch
+    followed.learn(promoted)
+    followed.learn(old)
+    assert followed.leader == promoted
+
+
 def test_the_sentinel_that_carries_the_failover_out_is_asked_for_the_promoted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until all replicas follow, its state has the new epoch beside the former address."""
     asked = watcher._Ear(redis.Redis(), "holdfast")
