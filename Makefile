@@ -100,7 +100,7 @@ others: ## other people's systems and ours under the same load and faults, count
 	@python3 -m scripts.others
 
 .PHONY: chaos
-chaos: ## faults drawn from a seed, on a stack of its own, under load, judged (SEED= DURATION=26 RATE=80 MODE= TOPOLOGY= PLAN=file TIMES=print | RUNS=100 RESUME=1)
+chaos: ## faults drawn from a seed, on a stack of its own, under load, judged (SEED= DURATION=26 RATE=80 MODE= TOPOLOGY= PLAN=file TIMES=print | RUNS=100 RESUME=1 RESULTS=file)
 	@python3 -m scripts.chaos
 
 .PHONY: chaos-shrink

@@ -1,6 +1,7 @@
 """`make chaos [SEED=n] [DURATION=s] [RATE=jobs/s] [MODE=…] [TOPOLOGY=…] [PLAN=file] [TIMES=print]`: one run.
 TIMES=print: how long a single fault was felt is told and not judged, on a machine that does other work too.
-`make chaos RUNS=n [RESUME=1]`: a campaign of consecutive seeds, half of them in each mode unless MODE names one.
+`make chaos RUNS=n [RESUME=1] [RESULTS=file]`: a campaign of consecutive seeds, half of them in each mode unless MODE
+names one.
 `make chaos-shrink SEED=n | PLAN=file`: the smallest plan that still fails. `make chaos-down`: no stack is left.
 
 Exit status 0 when every promise held, 1 when one broke, a campaign is void or cut short, or the stack was not healed.
@@ -34,7 +35,7 @@ TIMES: Final = ("judge", "print")
 #: Runs that may fail to begin or end, one after the other, before a campaign gives up.
 _MOST_STUMBLES: Final = 2
 
-RESULTS: Final = ROOT / ".state" / "chaos.jsonl"
+RESULTS: Final = Path(os.environ.get("RESULTS") or ROOT / ".state" / "chaos.jsonl")
 _PLANS: Final = ROOT / ".state" / own_stack.PROJECT / "plans"
 
 
