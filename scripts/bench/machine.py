@@ -1,19 +1,25 @@
 """What the figures were measured on."""
 
+import hashlib
 import os
 import platform
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scripts.stack import processes
 
+#: What changes without a change of what runs.
+_WORDS: Final = ("docs/", "README.md", "CHANGELOG.md", ".ci/")
+_NO_CODE: Final = tuple(f":!{path}" for path in _WORDS)
+
 
 def facts(root: Path) -> dict[str, Any]:
-    """Commit, processor, cores, memory, kernel, Engine, and how busy the machine was before the run."""
+    """Commit, code, processor, cores, memory, kernel, Engine, and how busy the machine was before the run."""
     return {
         "commit": _commit(root),
+        "code": code(root),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processor": _first(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text()),
         "cores": os.cpu_count(),
@@ -22,6 +28,17 @@ def facts(root: Path) -> dict[str, Any]:
         "engine": processes.read(["docker", "version", "--format", "{{.Server.Version}}"]).strip(),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def code(root: Path) -> str:
+    """Names what is built and run, whatever becomes of the words and results beside it; + = not committed."""
+    argv = ["git", "-C", str(root)]
+    if not processes.succeeds([*argv, "rev-parse"]):
+        return "unknown"
+    changed = "+" if processes.read([*argv, "status", "--porcelain", "--", ".", *_NO_CODE]).strip() else ""
+    listed = processes.read([*argv, "ls-tree", "-r", "HEAD"]).splitlines()
+    kept = [line for line in listed if not line.split("\t")[1].startswith(_WORDS)]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12] + changed
 
 
 def _commit(root: Path) -> str:

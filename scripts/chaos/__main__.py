@@ -13,11 +13,12 @@ import random
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from scripts.bench import machine, results
-from scripts.chaos import campaign, own_stack, plan, run, shrink
+from scripts.chaos import campaign, own_stack, plan, restore, run, shrink
 from scripts.chaos.campaign import Campaign
 from scripts.chaos.catalogue import KINDS
 from scripts.chaos.plan import Plan
@@ -52,10 +53,13 @@ def _run(argv: Sequence[str]) -> int:
         console.say("removed" if own_stack.remove(ROOT) else "There is no stack of chaos.")
         return 0
     if chosen.verb == "shrink":
-        return smallest(_plan(chosen))
+        return smallest(_plan(chosen), judges_time=chosen.times == TIMES[0])
     if chosen.runs:
         wanted = Campaign(
-            chosen.seed, chosen.runs, campaign.modes_of(chosen.mode), chosen.topology, chosen.duration, chosen.rate
+            *(chosen.seed, chosen.runs, campaign.modes_of(chosen.mode)),
+            *(chosen.topology, chosen.duration, chosen.rate),
+            code=machine.code(ROOT),
+            times=chosen.times,
         )
         return many(wanted, resume=chosen.resume, judges_time=chosen.times == TIMES[0])
     status = one(_plan(chosen), judges_time=chosen.times == TIMES[0]).status
@@ -69,13 +73,27 @@ def one(
     """One run of a plan, on the stack that is kept for it or on one that is up in its mode; its record is appended."""
     path = keep(drawn)
     console.say(f"plan, kept in {path}:\n{drawn.text()}")
-    stack = stack or own_stack.ensure(ROOT, mode=drawn.mode, topology=drawn.topology)
+    stack = stack or ready(drawn.mode, drawn.topology)
     facts = machine.facts(ROOT)
     result = run.carry_out(Scene.of(stack), drawn, judges_time=judges_time, is_healed=is_healed)
+    if drawn.steps and not result.record["applied"]:
+        raise StackError(
+            f"No fault of seed {drawn.seed} broke anything: the run shows nothing.", fix="make chaos SEED=…"
+        )
     results.append(RESULTS, [{**result.record, **extra}], facts)
     if result.status:
         console.say(f"  again: make chaos PLAN={path}; smaller: make chaos-shrink PLAN={path}")
     return result
+
+
+def ready(mode: str, topology: str) -> Stack:
+    """The stack of chaos, up in this mode; what a run that was killed left broken is healed first."""
+    left = own_stack.left(ROOT)
+    if left is not None:
+        # What cannot be healed may still start.
+        with suppress(StackError):
+            restore.heal(Scene.of(left))
+    return own_stack.ensure(ROOT, mode=mode, topology=topology)
 
 
 def many(wanted: Campaign, *, resume: bool, judges_time: bool) -> int:
@@ -89,7 +107,7 @@ def many(wanted: Campaign, *, resume: bool, judges_time: bool) -> int:
     finally:
         done = campaign.load(RESULTS, wanted.name)
         lines, status = campaign.verdict(wanted, done)
-        for line in [*campaign.table(done), *lines]:
+        for line in [*campaign.table(campaign.judged(done)), *lines]:
             console.say(line)
     return status
 
@@ -97,30 +115,36 @@ def many(wanted: Campaign, *, resume: bool, judges_time: bool) -> int:
 def _runs(wanted: Campaign, done: Sequence[Record], *, judges_time: bool) -> None:
     stumbles, stack, is_healed = 0, None, False
     for seed, mode in wanted.still_to_do(done):
+        if machine.code(ROOT) != wanted.code:
+            # The image was built from what was there before.
+            raise StackError("The code has changed since the campaign began.", fix=f"make chaos RUNS={wanted.runs}")
         drawn = _drawn(seed, mode, wanted.topology, wanted.duration, wanted.rate)
         try:
             if stack is None or stack.mode != mode:
-                stack = own_stack.ensure(ROOT, mode=mode, topology=wanted.topology)
+                stack = ready(mode, wanted.topology)
             one(drawn, judges_time=judges_time, stack=stack, is_healed=is_healed, campaign=wanted.name)
             stumbles, is_healed = 0, True
         except StackError as error:
-            # No verdict is no success: the run is missing from the count, and RESUME tries it again.
+            # No verdict is no success: RESUME tries it again, and the table tells of it.
             console.warn(f"seed {seed} in {mode} mode came to no verdict: {error}")
+            told = {"campaign": wanted.name, "seed": seed, "mode": mode, "reason": error.what}
+            results.append(RESULTS, [{**told, "verdict": campaign.NO_VERDICT}], machine.facts(ROOT))
             stumbles, stack, is_healed = stumbles + 1, None, False
             if stumbles >= _MOST_STUMBLES:
                 raise
 
 
-def smallest(failing: Plan) -> int:
-    """0 when a plan that fails was found, and kept."""
+def smallest(failing: Plan, *, judges_time: bool) -> int:
+    """0 when a plan that breaks the same promise was found, and kept."""
 
-    def fails(candidate: Plan) -> bool:
-        return bool(one(candidate, shrinking=failing.text()).status)
+    def broken(candidate: Plan) -> set[str]:
+        return shrink.promises(one(candidate, judges_time=judges_time, shrinking=failing.text()).record["broken"])
 
-    if not fails(failing):
+    wanted = shrink.worst(broken(failing))
+    if not wanted:
         raise StackError("The plan held: there is nothing to make smaller.", fix="make chaos-shrink, once more")
-    path = keep(shrink.shrink(failing, fails), suffix="-small")
-    console.say(f"the smallest that failed, kept in {path}:\n{path.read_text()}")
+    path = keep(shrink.shrink(failing, lambda candidate: bool(wanted & broken(candidate))), suffix="-small")
+    console.say(f"the smallest that broke the same, kept in {path}:\n{path.read_text()}")
     return 0
 
 

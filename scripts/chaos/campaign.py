@@ -1,7 +1,8 @@
 """Many runs on one stack: which are still to do, and the table over those that are done. Knows no container.
 
-A campaign is named by what makes its runs comparable; its records lie in the results file among others. It is void when
-it never saw what it is there to provoke: a harness that breaks nothing finds nothing.
+A campaign is named by what makes its runs comparable; its records lie in the results file among others. It is void
+when it never saw what it is there to provoke, or drew a fault that never applied: a harness that breaks nothing finds
+nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,10 @@ SOMETIMES: Final = (
 _IN_STREAM_ALONE: Final = frozenset({"group recreation"})
 
 
+#: Of a run that could not be begun, healed or judged: tried again by RESUME, and told.
+NO_VERDICT: Final = "none"
+
+
 @dataclass(frozen=True)
 class Campaign:
     """`runs` seeds from `seed` on."""
@@ -36,12 +41,14 @@ class Campaign:
     topology: str
     duration: float
     rate: float
+    code: str  #: that ran: `machine.code`
+    times: str  #: judged or printed
 
     @property
     def name(self) -> str:
-        return f"{'+'.join(self.modes)} {self.topology} {self.seed}..{self.seed + self.runs - 1} " + (
-            f"{self.duration:g}s {self.rate:g}/s"
-        )
+        seeds = f"{self.seed}..{self.seed + self.runs - 1}"
+        load = f"{self.duration:g}s {self.rate:g}/s"
+        return f"{'+'.join(self.modes)} {self.topology} {seeds} {load} code {self.code} times {self.times}"
 
     def runs_in_order(self) -> list[tuple[int, str]]:
         """(seed, mode) of each run."""
@@ -49,7 +56,7 @@ class Campaign:
         return [(self.seed + number, self.modes[number // each]) for number in range(self.runs)]
 
     def still_to_do(self, records: Iterable[Record]) -> list[tuple[int, str]]:
-        done = {(one["seed"], one["mode"]) for one in records}
+        done = {(one["seed"], one["mode"]) for one in judged(records)}
         return [run for run in self.runs_in_order() if run not in done]
 
 
@@ -61,6 +68,20 @@ def modes_of(text: str) -> tuple[str, ...]:
 def load(path: Path, name: str) -> list[Record]:
     """Records of one campaign."""
     return [record for record in results.load(path) if record.get("campaign") == name]
+
+
+def judged(records: Iterable[Record]) -> list[Record]:
+    """Those that came to a verdict."""
+    return [record for record in records if record["verdict"] != NO_VERDICT]
+
+
+def never_applied(records: Iterable[Record]) -> list[str]:
+    """Faults that were drawn, and broke nothing in any run."""
+    drawn, applied = set(), set()
+    for record in records:
+        drawn |= {step["fault"] for step in record["plan"]["steps"]}
+        applied |= set(record["applied"])
+    return sorted(drawn - applied)
 
 
 def never_seen(records: Sequence[Record]) -> list[str]:
@@ -114,12 +135,24 @@ def table(records: Sequence[Record]) -> list[str]:
 
 def verdict(campaign: Campaign, records: Sequence[Record]) -> tuple[list[str], int]:
     """The last lines, and the exit status: 0 only for a campaign that is complete, not void, and held."""
-    broken = [one for one in records if one["verdict"] != "held"]
-    lines = [f"{len(records)} of {campaign.runs} runs, {len(broken)} broken ({campaign.name})"]
+    done = judged(records)
+    broken = [one for one in done if one["verdict"] != "held"]
+    is_complete = len(done) >= campaign.runs
+    void = [
+        *(f"never saw {name}" for name in never_seen(done)),
+        *(f"never applied {name}" for name in never_applied(done)),
+    ]
+    lines = [f"{len(done)} of {campaign.runs} runs, {len(broken)} broken ({campaign.name})"]
+    if done:
+        lines.append(f"each accepted {min(one['accepted'] for one in done):,} jobs or more")
     lines += [f"  broken: seed {one['seed']} in {one['mode']} mode: {'; '.join(one['broken'])}" for one in broken]
-    if missing := never_seen(records):
-        lines.append(f"void: never saw {', '.join(missing)}")
-    is_complete = len(records) >= campaign.runs
+    lines += [
+        f"  no verdict: seed {one['seed']} in {one['mode']} mode: {one['reason']}"
+        for one in records
+        if one["verdict"] == NO_VERDICT
+    ]
+    if void:
+        lines.append(f"void: {', '.join(void)}")
     if not is_complete:
         lines.append("cut short: quote it with its count; RESUME=1 goes on")
-    return lines, 0 if is_complete and not broken and not missing else 1
+    return lines, 0 if is_complete and not broken and not void else 1

@@ -12,7 +12,7 @@ from scripts.drills.truth import Truth
 from scripts.failover.figures import interruption
 
 #: Every job that the client was told of, and every other of the run. Columns: id, told (t, f), state, effects, dead
-#: letter's reason, origin, executions, rescues, hints. "-" = none.
+#: letter's reason, origin, executions, rescues, hints, retries, most attempts. "-" = none.
 _JOBS: Final = r"""
 BEGIN;
 CREATE TEMP TABLE told (job_id uuid PRIMARY KEY) ON COMMIT DROP;
@@ -21,13 +21,14 @@ COPY told FROM STDIN;
 \.
 CREATE TEMP TABLE ran ON COMMIT DROP AS
     SELECT job_id, count(*) FILTER (WHERE event IN ('claimed', 'rescued')) AS executions,
-        count(*) FILTER (WHERE event = 'rescued') AS rescues
+        count(*) FILTER (WHERE event = 'rescued') AS rescues,
+        count(*) FILTER (WHERE event = 'retried') AS retries
     FROM job_event GROUP BY job_id;
 SELECT coalesce(told.job_id, job.id), told.job_id IS NOT NULL, coalesce(job.state, '-'), coalesce(n, 0),
     coalesce(dead_letter.reason, '-'),
     CASE WHEN job.replay_of_id IS NOT NULL THEN 'replay' WHEN job.identity LIKE 'tick:%' THEN 'tick' ELSE '-' END,
     coalesce(executions, 0), coalesce(rescues, 0),
-    coalesce(dispatch_gen, 0)
+    coalesce(dispatch_gen, 0), coalesce(retries, 0), coalesce(job.max_attempts, 0)
 FROM told FULL JOIN (SELECT * FROM job WHERE params->>'tag' LIKE :'tag' || '-%') AS job ON job.id = told.job_id
     LEFT JOIN probe_count ON probe_count.job_id = coalesce(told.job_id, job.id)
     LEFT JOIN dead_letter ON dead_letter.job_id = job.id
@@ -58,6 +59,8 @@ class Row(NamedTuple):
     executions: int
     rescues: int
     hints: int
+    retries: int  #: attempts that failed by themselves
+    most_attempts: int
 
     @classmethod
     def parse(cls, line: str) -> "Row":
@@ -68,6 +71,12 @@ class Row(NamedTuple):
     def is_promised(self) -> bool:
         """Whether somebody was told of it, or it came into being by itself: either way it has to end."""
         return self.told or self.origin != "-"
+
+    @property
+    def was_lost_each_time(self) -> bool:
+        """Whether every allowed attempt ran and, but for those that failed by themselves, lost its lease: all but the
+        last were rescued."""
+        return self.rescues + self.retries + 1 >= self.most_attempts and self.executions >= self.most_attempts > 0
 
 
 @dataclass(frozen=True)
@@ -95,28 +104,33 @@ class Evidence:
         return {one for request in requests for ids in self.told_of(request).ids for one in ids}
 
     def sometimes(self) -> dict[str, int]:
-        """How often each thing happened that a campaign must have seen."""
+        """How often each thing happened that a campaign must have seen, without what the calm load does by itself."""
         poison = self.ids_of(one for one in self.requests if one.jobs and one.jobs[0]["params"].get("crash"))
-        sums = self.sums
+        sums, rows = self.sums, self._not_asked_to_fail()
+        # The bridge drops the hint of what was cancelled meanwhile, too.
+        cancelled = sum(row.state == "CANCELLED" for row in self.rows)
         return {
-            "reclaim": sum(row.rescues for row in self.rows),
+            "reclaim": sum(row.rescues for row in rows),
             "suppressed duplicate": int(
                 sums.of("jobs_claims_total", result="duplicate")
-                + sums.of("jobs_claims_total", result="terminal")
-                + sums.of("bridge_entries_total", result="suppressed")
+                + max(0.0, sums.of("bridge_entries_total", result="suppressed") - cancelled)
             ),
             "fenced stale finish": int(sums.of("jobs_stale_finish_total")),
-            "re-dispatch": sum(row.hints > 1 for row in self.rows),
+            "re-dispatch": sum(row.hints > max(1, row.executions) for row in rows),
             "group recreation": int(sums.of("bridge_group_recreated_total")),
             "poison to dead letters": sum(row.id in poison and row.reason == "worker_lost" for row in self.rows),
         }
 
     def extra_executions(self) -> int:
         """Executions beyond one of each job, without those that the load asks for by failing."""
-        return sum(max(0, row.executions - 1) for row in self.rows if row.id not in self._asked_to_fail())
+        return sum(max(0, row.executions - 1) for row in self._not_asked_to_fail())
 
     def executions(self) -> int:
-        return sum(row.executions for row in self.rows if row.id not in self._asked_to_fail())
+        return sum(row.executions for row in self._not_asked_to_fail())
+
+    def _not_asked_to_fail(self) -> list[Row]:
+        asked = self._asked_to_fail()
+        return [row for row in self.rows if row.id not in asked]
 
     def _asked_to_fail(self) -> set[str]:
         failing = ("fail_times", "crash")

@@ -53,9 +53,12 @@ class OfContainer(Fault):
         self.is_taken_over = step.target not in {*WORKERS, "web", "bridge", "sweeper", "postgres"}
 
     def inject(self) -> None:
-        self.hit = self._service()
-        verb = self.step.fault.partition("-")[0]
-        self.VERBS[verb](self.scene.containers, self.hit)
+        self.hit = ""  # what another fault holds down is not to be started by this one's healing
+        service = self._service()
+        if not self.scene.containers.ids(service, running=True):
+            raise StackError(f"{service} does not run", fix="make ps")
+        self.hit = service
+        self.VERBS[self.step.fault.partition("-")[0]](self.scene.containers, service)
 
     def heal(self) -> None:
         if self.hit in self.scene.services:
@@ -78,7 +81,8 @@ class OfChild(Fault):
         if not children:
             raise StackError(f"{self.step.target} has no child", fix="make ps")
         victim = chance.choice(children)
-        self.scene.containers.kill_process(container, victim)
+        if not self.scene.containers.kill_process(container, victim):
+            raise StackError(f"{self.step.target} process {victim.id} was not killed", fix="make ps")
         self.hit = f"{self.step.target} process {victim.id}"
 
 

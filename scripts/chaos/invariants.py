@@ -4,16 +4,17 @@ not be true for a moment either.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from scripts.stack.errors import StackError
 from scripts.stack.verify_data import Finding
 
 #: Seconds between two looks; each is one snapshot over all rows.
-_PAUSE_SECONDS: Final = 3.0
+_PAUSE_SECONDS: Final = 1.0
 #: What one may take at most, on a Postgres that is being broken.
 _LOOK_SECONDS: Final = 120.0
+#: Looks under load; with fewer nobody can say that an invariant held.
+_LEAST_LOOKS: Final = 3
 
 
 class LiveInvariants:
@@ -23,6 +24,7 @@ class LiveInvariants:
         self.looks = 0
         self._look = look
         self._broken: dict[str, tuple[str, ...]] = {}
+        self._failure: Exception | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
 
@@ -35,8 +37,16 @@ class LiveInvariants:
         if self._thread.ident is not None:
             self._thread.join(timeout=_LOOK_SECONDS)
 
+    def require_looks(self) -> None:
+        """To be asked when the load has ended. Raises StackError when it was hardly looked at."""
+        if self.looks < _LEAST_LOOKS:
+            said = f"The invariants were looked at {self.looks} times under load, less than {_LEAST_LOOKS}"
+            raise StackError(f"{said}: {self._failure or 'Postgres did not answer'}.", fix="make chaos DURATION=60")
+
     def total(self) -> Mapping[str, tuple[str, ...]]:
         """Invariant -> the ids that broke it when it was first seen broken; a last look included. Raises StackError."""
+        if self._failure is not None:
+            raise StackError(f"A look at the invariants failed: {self._failure!r}.", fix="make ps") from self._failure
         self.look()
         return self._broken
 
@@ -49,5 +59,9 @@ class LiveInvariants:
 
     def _repeat(self) -> None:
         while not self._stopping.wait(_PAUSE_SECONDS):
-            with suppress(StackError):  # Postgres is what was broken
+            try:
                 self.look()
+            except StackError:
+                continue  # Postgres is what was broken
+            except Exception as error:  # `total` tells: the thread would end without a word
+                self._failure = error

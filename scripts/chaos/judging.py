@@ -10,9 +10,16 @@ from typing import Final
 
 from scripts.chaos.client import Request
 from scripts.chaos.evidence import Evidence, Row
+from scripts.chaos.scene import WORKERS
 
-#: Why a job that nothing is wrong with may end as a dead letter: its worker was killed at each of its attempts.
+#: Why a job that nothing is wrong with may end as a dead letter: its worker was lost at each of its attempts.
 KILLED: Final = "worker_lost"
+#: Whose faults let leases run out: of workers, and of Postgres, without which none is renewed.
+_HOLD_LEASES: Final = (*WORKERS, "postgres")
+#: The same, of faults that name no target.
+_END_LEASES: Final = frozenset(
+    {"rolling-restart", "postgres-backends", "row-locks", "table-lock", "pool-exhausted", "disk-full-postgres"}
+)
 _SHOWN: Final = 5
 
 Judge = Callable[[Evidence], list[str]]
@@ -50,11 +57,18 @@ def effects(evidence: Evidence) -> list[str]:
 
 
 def failures(evidence: Evidence) -> list[str]:
-    """Only what was asked to fail does, and what had a worker killed at each attempt."""
+    """Only what was asked to fail does, and what lost its worker to faults at each attempt."""
     may_fail = evidence.ids_of(request for request in evidence.requests if request.may_fail)
     failed = [row for row in evidence.rows if row.state == "FAILED" and row.id not in may_fail]
     failed = [row for row in failed if row.origin != "replay"]
-    return _phrase("failed", (f"{row.id} {row.reason}" for row in failed if row.reason != KILLED))
+    excused = {row.id for row in failed if row.reason == KILLED and row.was_lost_each_time and _took_leases(evidence)}
+    return _phrase("failed", (f"{row.id} {row.reason}" for row in failed if row.id not in excused))
+
+
+def _took_leases(evidence: Evidence) -> bool:
+    """Whether a fault was tried that can cost attempts their leases: one that failed may have done half its work."""
+    steps = [deed.step for deed in evidence.deeds if deed.began is not None]
+    return any(step.target in _HOLD_LEASES or step.fault in _END_LEASES for step in steps)
 
 
 def cancellations(evidence: Evidence) -> list[str]:

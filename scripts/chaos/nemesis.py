@@ -1,13 +1,14 @@
 """Carries a plan out, each step in a thread of its own because faults overlap, and heals whatever it broke.
 
 A step that finds nothing to break is noted and counts for nothing. A healing that fails is left to `restore`, which
-undoes everything whoever broke it.
+undoes everything whoever broke it. A fault that fails in a way that nobody foresaw leaves the run without a verdict.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Final
 
 from scripts.chaos.faults import Fault
@@ -17,9 +18,11 @@ from scripts.stack.errors import StackError
 from scripts.stack.resp import RespError
 
 #: What a fault or its healing meets when another fault came first.
-IN_THE_WAY: Final = (StackError, OSError, RespError)
+IN_THE_WAY: Final = (StackError, OSError, RespError, HTTPException)
 #: Seconds for what is under way when a run is broken off: a graceful stop takes 30.
 _LAST_HEALING_SECONDS: Final = 60.0
+#: Why a fault broke nothing, as long as its injection has not returned.
+_UNDER_WAY: Final = "its injection did not return"
 
 
 @dataclass
@@ -47,7 +50,8 @@ class Nemesis:
         self._ending = threading.Event()
         self.origin = 0.0  #: Unix time from which the plan counts
         self._origin = 0.0
-        self._threads = [threading.Thread(target=self._carry_out, args=(deed,), daemon=True) for deed in self.deeds]
+        self._unforeseen: list[tuple[Step, Exception]] = []
+        self._threads = [threading.Thread(target=self._in_thread, args=(deed,), daemon=True) for deed in self.deeds]
 
     def start(self) -> None:
         self.origin, self._origin = time.time(), time.monotonic()
@@ -55,18 +59,29 @@ class Nemesis:
             thread.start()
 
     def await_last(self) -> None:
-        """Returns when every step is healed."""
+        """Returns when every step is healed. Raises StackError when a fault failed in a way that nobody foresaw."""
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(timeout=1.0)
+        if self._unforeseen:
+            step, error = self._unforeseen[0]
+            what = f"{step.words()} failed in a way that nobody foresaw: {error!r}"
+            raise StackError(what, fix="read its traceback above, mend the fault, then: make chaos") from error
 
     def finish(self) -> None:
-        """Begins no further step, heals what is broken now; safe to call again, and before `start`."""
+        """Begins no further step, heals what is broken now; safe to call again, and before `start`. Raises nothing."""
         self._ending.set()
         deadline = time.monotonic() + _LAST_HEALING_SECONDS
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))
+
+    def _in_thread(self, deed: Deed) -> None:
+        try:
+            self._carry_out(deed)
+        except Exception as error:
+            self._unforeseen.append((deed.step, error))
+            raise  # for its traceback
 
     def _carry_out(self, deed: Deed) -> None:
         if self._ending.wait(max(0.0, self._origin + deed.step.at - time.monotonic())):
@@ -81,14 +96,14 @@ class Nemesis:
             self._heal(fault, deed)
 
     def _inject(self, fault: Fault, deed: Deed) -> None:
-        deed.began = time.time()
+        deed.began, deed.failure = time.time(), _UNDER_WAY
         try:
             fault.inject()
         except IN_THE_WAY as error:
             deed.failure = _reason(error)
             self._say(f"{deed.step.words()} did not apply: {deed.failure}")
             return
-        deed.words = fault.describe()
+        deed.words, deed.failure = fault.describe(), ""
         host_history.fault(deed.step.fault, deed.words)
         self._say(deed.words)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.stack import deployment, down, env_file
+from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 from scripts.stack.up import up
 
@@ -46,6 +47,15 @@ def ensure(root: Path, *, mode: str, topology: str) -> Stack:
     env_file.ensure(path, root / ".env.example", given=given)
     env_file.rewrite(path, given)
     return up(deployment.load(root, env_path=path), job=False)
+
+
+def left(root: Path) -> Stack | None:
+    """The stack as a run before left it, or None when it has no container."""
+    path = env_path(root)
+    if not path.is_file():
+        return None
+    stack = deployment.load(root, env_path=path)
+    return stack if Containers(PROJECT).ids() else None
 
 
 def remove(root: Path) -> bool:

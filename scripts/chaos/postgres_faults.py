@@ -10,6 +10,7 @@ from scripts.chaos.faults import Fault, restored
 from scripts.chaos.plan import Step
 from scripts.chaos.scene import SESSION_NAME, Scene
 from scripts.stack.errors import StackError
+from scripts.stack.waiting import wait_until
 
 _PORT: Final = 5432
 _PROTOCOL: Final = 196608  #: 3.0
@@ -25,9 +26,10 @@ _END_OURS: Final = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = :'name' AND pid <> pg_backend_pid();
 """
-#: `rows`: as a backup or a report that locks what it reads; `table`: as a migration that takes its time.
+#: `rows`: as a backup or a report that locks what it reads; `table`: as a migration that takes its time. Without a row
+#: to lock the session ends with an error.
 _LOCKS: Final = {
-    "row-locks": "SELECT count(*) FROM (SELECT FROM job WHERE state IN ('QUEUED', 'RUNNING') FOR UPDATE) AS held;",
+    "row-locks": "SELECT 1 / count(*) FROM (SELECT FROM job WHERE state IN ('QUEUED', 'RUNNING') FOR UPDATE) AS held;",
     "table-lock": "LOCK TABLE job IN SHARE ROW EXCLUSIVE MODE;",
 }
 _HOLD: Final = """
@@ -37,6 +39,14 @@ BEGIN;
 SELECT pg_sleep({seconds:g});
 COMMIT;
 """
+_MODES: Final = {"row-locks": "RowShareLock", "table-lock": "ShareRowExclusiveLock"}
+#: A session that waits for rows has the lock of their table already: only who sleeps has all.
+_HELD: Final = """
+SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+WHERE application_name = :'name' AND wait_event = 'PgSleep'
+    AND relation = 'job'::regclass AND mode = :'mode' AND granted;
+"""
+_LOCK_SECONDS: Final = 5.0
 
 
 #: Has Postgres's volume as well, and keeps it while Postgres is down: compose.chaos.yaml.
@@ -54,7 +64,10 @@ class BackendsKilled(Fault):
     """Every session is ended by the server, in the middle of whatever it did."""
 
     def inject(self) -> None:
-        self.hit = f"{self.scene.truth.rows(_END_ALL)[0]} sessions"
+        ended = self.scene.truth.rows(_END_ALL)[0]
+        if ended == "0":
+            raise StackError("nobody had a session", fix="make ps")
+        self.hit = f"{ended} sessions"
 
 
 class LongTransaction(Fault):
@@ -65,6 +78,12 @@ class LongTransaction(Fault):
     def inject(self) -> None:
         script = _HOLD.format(name=SESSION_NAME, lock=_LOCKS[self.step.fault], seconds=self.step.lasts)
         threading.Thread(target=self._hold, args=(script,), daemon=True).start()
+        mode = _MODES[self.step.fault]
+        wait_until(
+            lambda: self.scene.truth.rows(_HELD, name=SESSION_NAME, mode=mode) != ["0"],
+            within=_LOCK_SECONDS,
+            otherwise=f"{self.step.fault} got no lock",
+        )
 
     def heal(self) -> None:
         end_sessions(self.scene)
@@ -95,6 +114,8 @@ class PoolExhausted(Fault):
             if login is None:
                 break
             self._open.append(login)
+        if not self._open:
+            raise StackError("no connection was left", fix="make ps")
         self.hit = f"{len(self._open)} connections"
 
     def heal(self) -> None:

@@ -41,6 +41,8 @@ class OnPrimary(Fault):
         command = self.COMMANDS[self.step.fault](self.scene)
         primary = self.scene.primary()
         reply = self.scene.nodes.ask(primary, *command)
+        if reply == 0:
+            raise StackError(f"{' '.join(command[:2])} found nothing on {primary}", fix="make ps")
         self.hit = f"{primary}: {' '.join(command[:2])} answered {reply}"
 
 
@@ -57,7 +59,8 @@ class QueueDeleted(Fault):
             within=_PILE_UP_SECONDS,
             otherwise=f"no hint came to stand in {pool}",
         )
-        self.scene.nodes.ask(primary, "DEL", *lists)
+        if not self.scene.nodes.ask(primary, "DEL", *lists):
+            raise StackError(f"the hints of {pool} were gone", fix="make ps")
         self.hit = f"{count} hints of {pool}"
 
     def heal(self) -> None:
@@ -92,10 +95,14 @@ class Maxmemory(Fault):
     is_taken_over = False
 
     def inject(self) -> None:
+        hit = 0
         for node in self.scene.redis:
-            with suppress(OSError):  # another fault has it
+            with suppress(OSError, RespError):  # another fault has it
                 self.scene.nodes.ask(node, "CONFIG", "SET", "maxmemory", TOO_LITTLE)
-        self.hit = f"maxmemory {TOO_LITTLE} on {len(self.scene.redis)} nodes"
+                hit += 1
+        if not hit:
+            raise StackError("no Redis node answered", fix="make ps")
+        self.hit = f"maxmemory {TOO_LITTLE} on {hit} nodes"
 
     def heal(self) -> None:
         restore_maxmemory(self.scene)

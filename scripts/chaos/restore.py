@@ -75,6 +75,10 @@ def _tried(scene: Scene, parts: Sequence[Part]) -> tuple[list[Part], str]:
     return left, reason
 
 
+def _flush(scene: Scene) -> None:
+    scene.nodes.ask(scene.primary(), "FLUSHALL")  # refused while no replica follows
+
+
 def empty(scene: Scene, *, is_healed: bool = False) -> None:
     """A whole stack without jobs, hints or dead letters. `is_healed`: by the end of the run before, a moment ago.
 
@@ -83,7 +87,7 @@ def empty(scene: Scene, *, is_healed: bool = False) -> None:
     if not is_healed:
         heal(scene)
     scene.truth.rows(_EMPTY)
-    scene.nodes.ask(scene.primary(), "FLUSHALL")
+    heal(scene, parts=(_flush,))
     steady_state.require(scene.stack, within=WHOLE_SECONDS)
     # What that look itself sent through is no part of the run.
     scene.truth.rows(_EMPTY)

@@ -60,6 +60,7 @@ def carry_out(scene: Scene, plan: Plan, *, judges_time: bool = True, is_healed: 
     try:
         live.start()
         answers = under_faults(scene, client, nemesis, counters)
+        live.require_looks()
         spent.on("load and healing")
         _settle(verdict, client, answers)
         _drain(scene, verdict)
@@ -68,9 +69,11 @@ def carry_out(scene: Scene, plan: Plan, *, judges_time: bool = True, is_healed: 
         counters.end()
         live.end()
     found = evidence_of.collect(scene.truth, client, plan, nemesis, counters.total(), live.total(), tag=scene.tag)
-    found = replace(found, history=histories.judged(scene.stack, seed=plan.seed))
+    told = histories.judged(scene.stack)
+    found = replace(found, history=told.phrases)
     verdict.note(f"       {live.looks} looks at the invariants")
     judge(verdict, found)
+    keep_broken(verdict, told, plan)
     spent.on("verdict")
     verdict.note(f"       seconds: {', '.join(f'{name} {seconds:g}' for name, seconds in spent.seconds.items())}")
     return Result(record_of(found, verdict, spent.seconds), verdict.status())
@@ -138,6 +141,12 @@ def judge(verdict: Verdict, evidence: Evidence) -> None:
         limit = KINDS[evidence.deeds[0].step.fault].back_within
         said = f"every flow was back after {evidence.recovery:.2f} s (limit {limit:g} s)"
         verdict.check_time(evidence.recovery <= limit, said)
+
+
+def keep_broken(verdict: Verdict, told: histories.Judged, plan: Plan) -> None:
+    """What shows why a promise broke outlives the next run."""
+    if verdict.broken:
+        verdict.note(f"       history and rows are kept in {told.keep(plan)}")
 
 
 def record_of(evidence: Evidence, verdict: Verdict, spent: Mapping[str, float]) -> Record:

@@ -3,7 +3,7 @@
 A run is no function of its plan: each candidate gets some tries, and counts as failing when one of them fails.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +14,20 @@ TRIES: Final = 2
 #: Seconds: what lasts no longer is not halved.
 _SHORT_SECONDS: Final = 2.0
 
+#: The promise about time.
+BACK: Final = "every flow was back"
+
 Fails = Callable[[Plan], bool]
+
+
+def promises(broken: Iterable[str]) -> set[str]:
+    """The promises in what a verdict says broke: its sentences without cases and figures."""
+    return {sentence.split(";")[0].split(" after ")[0] for sentence in broken}
+
+
+def worst(broken: set[str]) -> set[str]:
+    """What a smaller plan has to break, too. Time alone only by itself: overlapping faults are not judged on it."""
+    return broken - {BACK} or broken
 
 
 def shrink(plan: Plan, fails: Fails, *, tries: int = TRIES) -> Plan:

@@ -1,6 +1,6 @@
 """`make model [ONLY=variant]`: `python3 -m scripts.model`.
 
-Exit status 1 when a promise falls in a sound world, or when a variant breaks none.
+Exit status 1 when a promise falls in a sound world, or when a variant does not break its own.
 """
 
 import argparse
@@ -60,18 +60,24 @@ def _verdict(broken: Broken | None) -> str:
 
 
 def _is_caught(variant: Variant) -> bool:
-    """Caught = the variant breaks a promise in a world in which the sound system keeps them all."""
+    """Caught = the variant breaks its promise in a world in which the sound system keeps them all."""
     found, sound = _with_and_without(variant)
     if not _is_sound(sound):
         return False
     if found.broken is None:
         console.say(f"  {variant.name}: SURVIVES all {found.states:,} states ({variant.what})")
+        console.say(f"      {_breaks_instead(variant)}")
         return False
     story = found.broken.story
     console.say(f"  {variant.name}: {variant.what}")
     console.say(f"      {_verdict(found.broken)}. Step {len(story)}, {found.states:,} states seen:")
     console.say(f"      … {'; '.join(story[-_LAST_SENTENCES:])}")
     return True
+
+
+def _breaks_instead(variant: Variant) -> str:
+    broken = explore(variant.world).broken
+    return f"it is to break {variant.breaks.name}, and breaks {broken.promise.name if broken else 'nothing'}"
 
 
 def _tell(variant: Variant) -> bool:

@@ -109,6 +109,8 @@ class _Graph:
 
     def find_lost(self) -> Broken | None:
         """Walks back from where everything has ended; the first state that is not met is lost."""
+        if self._wanted not in (None, Promise.ENDS):
+            return None
         waiting = [number for number, state in enumerate(self.states) if promises.has_drained(state)]
         drains = bytearray(len(self.states))
         for number in waiting:

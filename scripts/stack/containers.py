@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.stack import host_history, processes
 from scripts.stack.errors import StackError
 from scripts.stack.waiting import wait_until
+
+Result = TypeVar("Result")
 
 #: Seconds that stopping a container may take: its grace and some.
 ACT_SECONDS = 45.0
@@ -27,6 +29,10 @@ _ID_AND_SERVICE = '{{.ID}} {{.Label "com.docker.compose.service"}}'
 
 #: Every process of a container as the kernel tells it: works in any image that has a shell.
 _LIST_PROCESSES = 'for one in /proc/[0-9]*; do cat "$one/stat" 2>/dev/null; done; true'
+
+#: Fails where there is no such process or container. Other statuses come of a main process: the container that ends
+#: with it takes the sender along.
+_KILL = 'docker exec "$1" sh -c "kill -KILL $2"; case $? in 1 | 125 | 126 | 127) exit 1 ;; esac'
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,12 @@ class Containers:
         self._each("kill", *services)
 
     def crash(self, *services: str) -> None:
-        """SIGKILL of each main process from inside: the container ends with it, and Docker starts it again."""
-        self._at_once(self._crash_one, self.ids(*services, running=True))
+        """SIGKILL of each main process from inside: the container ends with it, and Docker starts it again.
+
+        Raises StackError when none was killed.
+        """
+        if not any(self._at_once(self._crash_one, self.ids(*services, running=True))):
+            raise StackError(f"no process of {', '.join(services)} was killed", fix="make ps")
         host_history.fault("crash", *services)
 
     def stop(self, *services: str) -> None:
@@ -116,9 +126,11 @@ class Containers:
         self.start(*services)
 
     def run_in(self, service: str, *argv: str, stdin: str = "") -> str:
-        """Output of a command in the service's container."""
-        container = self.ids(service, running=True)[0]
-        return processes.read(["docker", "exec", "--interactive", container, *argv], stdin=stdin, timeout=120)
+        """Output of a command in the service's container. Raises StackError, also when it does not run."""
+        containers = self.ids(service, running=True)
+        if not containers:
+            raise StackError(f"{service} does not run", fix="make ps")
+        return processes.read(["docker", "exec", "--interactive", containers[0], *argv], stdin=stdin, timeout=120)
 
     def said(self, service: str, words: str, *, since: float) -> list[float]:
         """Unix times at which a container of the service wrote lines with these words."""
@@ -135,7 +147,7 @@ class Containers:
 
     def kill_process(self, container: str, process: Process) -> bool:
         """SIGKILL; False when it had ended before."""
-        is_killed = processes.succeeds(["docker", "exec", container, "sh", "-c", f"kill -KILL {process.id}"])
+        is_killed = processes.succeeds(["sh", "-c", _KILL, "sh", container, str(process.id)])
         host_history.fault("kill process", container, str(process.id))
         return is_killed
 
@@ -153,20 +165,20 @@ class Containers:
         found = self.ids(*services, running=True)
         self._at_once(lambda one: processes.read(["docker", "exec", one, "sh", "-c", f"kill -{name} -1; true"]), found)
 
-    def _crash_one(self, container: str) -> None:
-        for process in self.processes(container)[:1]:
-            self.kill_process(container, process)
+    def _crash_one(self, container: str) -> bool:
+        return any(self.kill_process(container, process) for process in self.processes(container)[:1])
 
     def _each(self, verb: str, *services: str) -> None:
         self._at_once(lambda one: processes.read(["docker", verb, one], timeout=ACT_SECONDS), self.ids(*services))
         host_history.fault(verb, *services)
 
     @staticmethod
-    def _at_once(act: Callable[[str], object], containers: Sequence[str]) -> None:
+    def _at_once(act: Callable[[str], Result], containers: Sequence[str]) -> list[Result]:
         """In all at the same time: one after the other, a fault of six nodes would be six faults."""
-        if containers:
-            with ThreadPoolExecutor(len(containers)) as pool:
-                list(pool.map(act, containers))
+        if not containers:
+            return []
+        with ThreadPoolExecutor(len(containers)) as pool:
+            return list(pool.map(act, containers))
 
 
 def is_between_probes(inspected: dict[str, Any], *, now: float) -> bool:

@@ -15,7 +15,7 @@ import history
 from dispatch import testing as dispatch_testing
 from jobs import admission
 from jobs.models import DeadLetter, JobEvent
-from tests.integration.interleaving.run import Interleaving, RunVoid
+from tests.integration.interleaving.run import Interleaving, refuse_void
 from tests.integration.interleaving.worlds import BRIDGE_ALONE, EVERY_FAULT, World
 from tests.integration.jobs.conftest import transactional_db as transactional_db  # a fixture here, too
 from tests.integration.jobs.scenario import empty_tables
@@ -64,8 +64,7 @@ def test_any_order_of_steps_and_deaths_keeps_the_promises(
         finally:
             history.stop()
         seen += run.seen + _told_by(folder)
-    if missing := [name for name in world.sometimes if not seen[name]]:
-        raise RunVoid(f"never seen: {', '.join(missing)}")
+    refuse_void(seen, world.sometimes)
 
 
 def _told_by(folder: Path) -> Counter[str]:

@@ -16,6 +16,13 @@ LIMIT_SECONDS: Final = 900
 #: says of no promise that it is broken.
 TESTIMONY: Final = frozenset({"AssertionError", "Failed"})
 
+#: An assertion, too, and no testimony: a wait that ran out, which `make test` would try again. What never comes about
+#: is told by rounds that are counted, as those of the interleavings' drain are, and by an assertion behind them.
+WAIT_RAN_OUT: Final = "DidNotHappen"
+
+#: In the words of a `Failed` that is a hang, ended by pytest-timeout.
+HANG: Final = "from pytest-timeout"
+
 
 class TrialFailed(Exception):
     """The checks themselves did not run; the message is what pytest said."""
@@ -35,7 +42,7 @@ class Trial:
 
     passed: frozenset[str]
     findings: Sequence[Finding]
-    broken: Sequence[str]  #: what did not run: errors around a check, skips, and crashes
+    broken: Sequence[str]  #: what did not run to an answer: errors around a check, skips, crashes, waits and hangs
 
 
 def run(
@@ -68,7 +75,7 @@ def judged(lines: Sequence[Mapping[str, Any]]) -> Trial:
     findings = [
         Finding(line["check"], _why(line))
         for line in lines
-        if line["outcome"] == "failed" and line["when"] == "call" and not TESTIMONY.isdisjoint(line["error"])
+        if line["outcome"] == "failed" and line["when"] == "call" and _is_testimony(line)
     ]
     seen = {(finding.check, finding.why) for finding in findings}
     caught = {finding.check for finding in findings}
@@ -80,6 +87,12 @@ def judged(lines: Sequence[Mapping[str, Any]]) -> Trial:
         and not (line["when"] == "teardown" and line["check"] in caught)  # what it caught is still in the rows
     ]
     return Trial(frozenset(line["check"] for line in lines if line["outcome"] == "passed"), findings, broken)
+
+
+def _is_testimony(line: Mapping[str, Any]) -> bool:
+    if WAIT_RAN_OUT in line["error"] or HANG in line["said"]:
+        return False
+    return not TESTIMONY.isdisjoint(line["error"])
 
 
 def _why(line: Mapping[str, Any]) -> str:

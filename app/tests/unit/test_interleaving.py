@@ -1,13 +1,14 @@
-"""What an interleaving that failed says first: the broken promise, in the checker's own words."""
+"""What an interleaving that failed says first: the broken promise, in the checker's own words, or that it is void."""
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.integration.interleaving.run import broken_promises
+from tests.integration.interleaving.run import RunVoid, broken_promises, refuse_void
 
 REPOSITORY = Path(os.environ.get("HOLDFAST_REPOSITORY", Path(__file__).resolve().parents[3]))
 
@@ -36,3 +37,11 @@ def test_what_held_has_no_sentence(tmp_path: Path) -> None:
     said = checker("", "--history", tmp_path / "history", "--database", tmp_path / "rows.jsonl")
     assert "verdict: held" in said
     assert broken_promises(said) == []
+
+
+def test_runs_in_which_something_never_came_about_are_void() -> None:
+    """Which is no assertion: `make mutants` takes none for a promise that broke."""
+    refuse_void(Counter({"rescued": 1}), ["rescued"])
+    with pytest.raises(RunVoid, match="never seen: flushed, overtaken") as found:
+        refuse_void(Counter({"rescued": 1}), ["rescued", "flushed", "overtaken"])
+    assert not isinstance(found.value, AssertionError)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_timeout import PYTEST_FAILURE_MESSAGE
 
+from tests.integration.interleaving.run import RunVoid
 from tests.mutants import __main__ as command
 from tests.mutants import trial
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Edit, Mutant, TargetMoved
 from tests.mutants.trial import Finding, Trial
 from tests.mutants.verdict import ALIVE, Verdict, shown
+from tests.servers.waiting import DidNotHappen
 
 APP = Path(__file__).resolve().parents[2]
 REPOSITORY = Path(os.environ.get("HOLDFAST_REPOSITORY", APP.parent))
@@ -134,6 +137,32 @@ def test_only_a_check_that_fails_in_its_call_for_a_reason_is_a_finding() -> None
     assert found.findings == [Finding("x::failed-call", "lost: 1")]
     assert found.passed == {"x::passed-call"}
     assert len(found.broken) == 4
+
+
+def raised(error: BaseException) -> dict[str, Any]:
+    """As the witness writes it down."""
+    return line("failed", "call", *(kind.__name__ for kind in type(error).__mro__), said=str(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DidNotHappen("the job did not end (waited 60 s; last seen: None)"),
+        pytest.fail.Exception(PYTEST_FAILURE_MESSAGE % 400),
+        RunVoid("never seen: rescued"),
+    ],
+    ids=["a wait that ran out", "a hang", "a void run"],
+)
+def test_what_names_no_promise_is_no_testimony(error: BaseException) -> None:
+    found = trial.judged([raised(error)])
+    assert found.findings == []
+    assert len(found.broken) == 1
+
+
+def test_what_a_check_says_itself_is_testimony() -> None:
+    found = trial.judged([raised(pytest.fail.Exception("DID NOT RAISE StaleLease"))])
+    assert [finding.why for finding in found.findings] == ["Failed: DID NOT RAISE StaleLease"]
+    assert found.broken == []
 
 
 def test_rows_that_a_check_left_broken_do_not_unsay_what_it_caught() -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from scripts.chaos.scene import Scene
 from scripts.drills.truth import Truth
 from scripts.stack.compose import Compose
-from scripts.stack.containers import Containers
+from scripts.stack.containers import Containers, Process
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
 from scripts.stack.redis_nodes import REDIS, SENTINELS, RedisNodes
@@ -31,6 +31,7 @@ class FakeContainers:
         self.said: list[str] = []
         self.refuses: dict[str, int] = {}
         self.images: defaultdict[str, str] = defaultdict(lambda: "holdfast/app:1")
+        self.kills = True  #: whether a process that is to be killed is still there
 
     def kill(self, *services: str) -> None:
         self._do("kill", services)
@@ -70,7 +71,15 @@ class FakeContainers:
                 del self.broken[service]
 
     def ids(self, *services: str, running: bool = False) -> list[str]:
-        return [one for one in services if not (running and one in self.broken)]
+        return [one for one in services if not (running and self.broken.get(one, "suspend") != "suspend")]
+
+    def processes(self, container: str) -> list[Process]:
+        del container
+        return [Process(7, 1), Process(41, 7)]
+
+    def kill_process(self, container: str, process: Process) -> bool:
+        self.said.append(f"kill process {process.id} of {container}")
+        return self.kills
 
     def inspect(self, *services: str, running: bool = False) -> list[dict[str, Any]]:
         label, memory = "com.docker.compose.service", {"Memory": 1000}
@@ -97,6 +106,7 @@ class FakeNodes:
         self.commands: list[tuple[str, ...]] = []
         self.memory: dict[str, str] = dict.fromkeys(REDIS, "650")
         self.silent: set[str] = set()
+        self.answer: object = 1  #: to what is no question about memory
 
     def elected(self) -> str:
         return "redis-2"
@@ -115,7 +125,7 @@ class FakeNodes:
         if command[:2] == ("CONFIG", "SET"):
             self.memory[node] = command[3]
             return "OK"
-        return ["maxmemory", self.memory[node]] if command[:2] == ("CONFIG", "GET") else 1
+        return ["maxmemory", self.memory[node]] if command[:2] == ("CONFIG", "GET") else self.answer
 
 
 class FakeTruth:

@@ -3,9 +3,10 @@
 import io
 import json
 import unittest
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
+from http.client import IncompleteRead
 from typing import cast
 from unittest import mock
 
@@ -18,6 +19,7 @@ from scripts.chaos.nemesis import Nemesis
 from scripts.chaos.plan import Plan, Step
 from scripts.chaos.scene import Scene
 from scripts.stack import processes
+from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
 from scripts.stack.waiting import wait_until
 from scripts.tests.unit import chaos_fakes as fakes
@@ -45,6 +47,26 @@ class Containers(unittest.TestCase):
             containers = FakeContainers()
             carried_out(Nemesis(plan_of(step(f"{verb}-sweeper")), partial(fault_of, fakes.scene(containers))))
             self.assertEqual(containers.said, [f"{done} sweeper", "recover sweeper", "resume sweeper"])
+
+    def test_what_another_fault_holds_down_is_neither_hit_nor_started(self) -> None:
+        for verb in ("kill", "crash", "freeze", "stop", "restart"):
+            containers = FakeContainers()
+            containers.kill("web")
+            name = "restart-service" if verb == "restart" else f"{verb}-web"
+            made = Nemesis(plan_of(replace(step(name), target="web")), partial(fault_of, fakes.scene(containers)))
+            carried_out(made)
+            self.assertFalse(made.deeds[0].applied, verb)
+            self.assertEqual(made.deeds[0].failure, "web does not run")
+            self.assertEqual(containers.broken, {"web": "kill"})
+
+    def test_a_child_that_had_ended_before_was_not_killed(self) -> None:
+        containers = FakeContainers()
+        fault = fault_of(fakes.scene(containers), step("oom-child"))
+        fault.inject()
+        self.assertEqual(fault.hit, "worker-fast process 41")
+        containers.kills = False
+        with self.assertRaisesRegex(StackError, "41 was not killed"):
+            fault.inject()
 
     def test_a_role_is_looked_up_when_it_happens(self) -> None:
         containers = FakeContainers()
@@ -111,10 +133,66 @@ class Redis(unittest.TestCase):
         fault.heal()
         self.assertEqual(set(nodes.memory.values()), {"650"})
 
+    def test_only_nodes_that_answered_have_too_little_memory(self) -> None:
+        nodes = FakeNodes()
+        nodes.silent = {"redis-3"}
+        fault = fault_of(fakes.scene(nodes=nodes), step("maxmemory"))
+        fault.inject()
+        self.assertIn("on 2 nodes", fault.hit)
+        nodes.silent = {"redis-1", "redis-2", "redis-3"}
+        with self.assertRaisesRegex(StackError, "no Redis node answered"):
+            fault.inject()
+
+    def test_to_delete_what_is_not_there_is_no_fault(self) -> None:
+        for name in ("delete-stream", "destroy-group"):
+            nodes = FakeNodes()
+            nodes.answer = 0
+            with self.assertRaisesRegex(StackError, "found nothing on redis-2"):
+                fault_of(fakes.scene(nodes=nodes), step(name)).inject()
+
+    def test_hints_that_were_gone_are_no_fault(self) -> None:
+        nodes = FakeNodes()
+        ask = nodes.ask
+        with (
+            mock.patch.object(nodes, "ask", lambda node, *words: 0 if words[0] == "DEL" else ask(node, *words)),
+            self.assertRaisesRegex(StackError, "hints of fast were gone"),
+        ):
+            fault_of(fakes.scene(nodes=nodes), step("delete-queue")).inject()
+
     def test_a_node_that_is_silent_is_told_of(self) -> None:
         nodes = FakeNodes()
         nodes.silent = {"redis-3"}
         self.assertEqual(redis_faults.restore_maxmemory(fakes.scene(nodes=nodes)), ["redis-3"])
+
+
+class Sessions(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene = fakes.scene()
+        self.truth = cast(FakeTruth, self.scene.truth)
+
+    def test_a_lock_is_held_before_anybody_says_so(self) -> None:
+        for name, mode in (("row-locks", "RowShareLock"), ("table-lock", "ShareRowExclusiveLock")):
+            self.truth.answers = ["1"]
+            fault_of(self.scene, step(name)).inject()
+            self.assertEqual(self.truth.variables[-1], {"name": "holdfast-chaos", "mode": mode})
+
+    def test_a_lock_that_nobody_got_is_no_fault(self) -> None:
+        with (
+            mock.patch.object(postgres_faults, "_LOCK_SECONDS", 0.0),
+            self.assertRaisesRegex(StackError, "table-lock got no lock"),
+        ):
+            fault_of(self.scene, step("table-lock")).inject()
+
+    def test_without_a_session_and_without_a_connection_there_is_no_fault(self) -> None:
+        with self.assertRaisesRegex(StackError, "nobody had a session"):
+            fault_of(self.scene, step("postgres-backends")).inject()
+        with (
+            mock.patch.object(postgres_faults.PoolExhausted, "_address", return_value="10.9.9.9"),
+            mock.patch.object(Stack, "value", return_value="x"),
+            mock.patch.object(postgres_faults, "begun_login", return_value=None),
+            self.assertRaisesRegex(StackError, "no connection was left"),
+        ):
+            fault_of(self.scene, step("pool-exhausted")).inject()
 
 
 class Release(unittest.TestCase):
@@ -218,7 +296,7 @@ class Healing(unittest.TestCase):
         self.assertIn("refused", made.deeds[0].failure)
         self.assertEqual(containers.said, ["recover web", "resume web"])
 
-    def test_a_fault_that_fails_half_way_is_healed(self) -> None:
+    def test_a_fault_that_fails_half_way_is_healed_and_leaves_the_run_without_a_verdict(self) -> None:
         healed: list[str] = []
 
         class Half(Fault):
@@ -229,9 +307,26 @@ class Healing(unittest.TestCase):
                 healed.append(self.step.fault)
 
         made = Nemesis(plan_of(step("kill-web")), lambda one: Half(fakes.scene(), one))
-        with self.assertRaises(ZeroDivisionError):
-            made._carry_out(made.deeds[0])
+        with (
+            redirect_stderr(io.StringIO()) as traceback,
+            self.assertRaisesRegex(StackError, "kill-web .* nobody foresaw: ZeroDivisionError"),
+        ):
+            carried_out(made)
         self.assertEqual(healed, ["kill-web"])
+        self.assertIn("ZeroDivisionError", traceback.getvalue())
+        self.assertFalse(made.deeds[0].applied)
+        made.finish()
+
+    def test_a_fault_counts_once_its_injection_has_returned(self) -> None:
+        applied: list[bool] = []
+
+        class Slow(Fault):
+            def inject(self) -> None:
+                applied.append(made.deeds[0].applied)
+
+        made = Nemesis(plan_of(step("kill-web")), lambda one: Slow(fakes.scene(), one))
+        carried_out(made)
+        self.assertEqual([*applied, made.deeds[0].applied], [False, True])
 
     def test_a_healing_that_failed_is_left_to_the_end_of_the_run(self) -> None:
         containers = FakeContainers()
@@ -249,17 +344,17 @@ class Healing(unittest.TestCase):
             restore.heal(fakes.scene(containers), within=0.0)
 
     def test_everything_that_a_fault_can_leave_is_undone_by_whoever_comes_next(self) -> None:
-        containers, nodes = FakeContainers(), FakeNodes()
-        scene = fakes.scene(containers, nodes)
-        for name in KINDS:
-            if name.startswith(("kill", "freeze", "stop", "maxmemory", "sentinel-majority", "lose")):
-                fault_of(scene, step(name)).inject()
-        truth = cast(FakeTruth, scene.truth)
-        restore.heal(scene, within=0.0)
-        self.assertEqual(containers.broken, {})
-        self.assertEqual(set(nodes.memory.values()), {"650"})
-        self.assertIn("pg_terminate_backend", truth.scripts[-2])
-        self.assertIn("paused", truth.scripts[-1])
+        kept = ("kill", "freeze", "stop", "maxmemory", "sentinel-majority", "lose")
+        for name in (name for name in KINDS if name.startswith(kept)):
+            containers, nodes = FakeContainers(), FakeNodes()
+            scene = fakes.scene(containers, nodes)
+            fault_of(scene, step(name)).inject()
+            truth = cast(FakeTruth, scene.truth)
+            restore.heal(scene, within=0.0)
+            self.assertEqual(containers.broken, {}, name)
+            self.assertEqual(set(nodes.memory.values()), {"650"})
+            self.assertIn("pg_terminate_backend", truth.scripts[-2])
+            self.assertIn("paused", truth.scripts[-1])
 
 
 class BrokenLoad:
@@ -299,6 +394,7 @@ class Reasons(unittest.TestCase):
     def test_errors_of_a_fault_in_the_way_are_known(self) -> None:
         self.assertTrue(issubclass(ConnectionRefusedError, nemesis.IN_THE_WAY))
         self.assertTrue(issubclass(StackError, nemesis.IN_THE_WAY))
+        self.assertTrue(issubclass(IncompleteRead, nemesis.IN_THE_WAY))
 
     def test_recovery_counts_from_the_healing_where_nobody_takes_over(self) -> None:
         scene: Scene = fakes.scene()

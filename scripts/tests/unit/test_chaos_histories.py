@@ -5,18 +5,21 @@ import io
 import json
 import tempfile
 import unittest
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from scripts.chaos import histories
+from scripts.chaos import histories, run
 from scripts.chaos.client import Client, Request
+from scripts.chaos.plan import Plan
+from scripts.checker import sample
 from scripts.drills.load import Target
+from scripts.drills.verdict import Verdict
 from scripts.stack import history, host_history
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
-
-ACCEPTED = {"type": "ok", "op": "accept", "actor": "web", "job": "a", "mono": 1.0, "wall": 1001.0}
 
 
 class Case(unittest.TestCase):
@@ -30,36 +33,93 @@ class Case(unittest.TestCase):
 
 
 class Judged(Case):
-    def judged(self, state: str) -> tuple[list[str], str]:
-        events, rows = self.root / ".state" / "p" / "history", self.root / ".state" / "p" / "rows.jsonl"
-        events.mkdir(parents=True, exist_ok=True)
-        (events / "web.jsonl").write_text(json.dumps(ACCEPTED) + "\n")
-        rows.write_text(json.dumps({"row": "job", "id": "a", "state": state}) + "\n")
+    def setUp(self) -> None:
+        super().setUp()
+        self.written = sample.whole(jobs=30, seed=1)
+
+    def judged(self, mode: str = "celery") -> tuple[histories.Judged, str]:
+        folder = self.root / ".state" / "p"
+        self.written.write(folder)
         with (
-            mock.patch.object(history, "collect", return_value=(events, rows)),
+            mock.patch.object(history, "collect", return_value=(folder / "history", folder / "rows.jsonl")),
             contextlib.redirect_stdout(io.StringIO()) as said,
         ):
-            return histories.judged(self.stack, seed=5), said.getvalue()
+            return histories.judged(replace(self.stack, mode=mode)), said.getvalue()
+
+    def without(self, op: str, jobs: Collection[str]) -> None:
+        self.written.events = [one for one in self.written.events if one["op"] != op or one.get("job") not in jobs]
+
+    def ran(self) -> list[str]:
+        return sorted({one["job"] for one in self.written.events if one["op"] == "claim"})
 
     def test_a_clean_history_has_no_phrase(self) -> None:
-        phrases, said = self.judged("SUCCEEDED")
-        self.assertEqual(phrases, [])
-        self.assertIn("history: 1 events", said)
-        self.assertFalse((self.root / ".state" / "p" / "histories").exists())
+        told, said = self.judged()
+        self.assertEqual(told.phrases, [])
+        self.assertIn(f"history: {len(self.written.events)} events", said)
 
-    def test_a_finding_is_told_and_its_files_are_kept(self) -> None:
-        phrases, said = self.judged("RUNNING")
-        self.assertEqual(phrases, ["lost: a never ended: its row is RUNNING"])
+    def test_a_finding_is_told(self) -> None:
+        row = self.written.jobs(state="SUCCEEDED")[0]
+        row["state"] = "RUNNING"
+        told, said = self.judged()
+        self.assertIn(f"lost: {row['id']} never ended: its row is RUNNING", told.phrases)
         self.assertIn("accept ok", said)
-        kept = self.root / ".state" / "p" / "histories" / "seed-5"
-        self.assertIn(str(kept), said)
-        self.assertTrue((kept / "rows.jsonl").is_file() and (kept / "history" / "web.jsonl").is_file())
 
     def test_no_event_at_all_is_no_verdict(self) -> None:
         empty = self.root / "empty"
         empty.mkdir()
         with mock.patch.object(history, "collect", return_value=(empty, empty)), self.assertRaises(StackError):
-            histories.judged(self.stack, seed=5)
+            histories.judged(self.stack)
+
+    def test_an_operation_that_every_run_has_and_no_process_wrote_down_is_no_verdict(self) -> None:
+        for op in ("accept", "dispatch", "claim", "finish"):
+            self.written = sample.whole(jobs=30, seed=1)
+            for one in self.written.events:
+                if one["op"] == op:
+                    one["actor"] = "host-7-abcd"
+            with self.assertRaisesRegex(StackError, f"wrote down any {op}"):
+                self.judged()
+
+    def test_the_bridge_writes_in_stream_mode(self) -> None:
+        with self.assertRaisesRegex(StackError, "any bridge"):
+            self.judged("stream")
+        hints = [{**one, "op": "bridge"} for one in self.written.events if one["op"] == "dispatch"]
+        self.written.events += hints
+        self.assertEqual(self.judged("stream")[0].phrases, [])
+
+    def test_jobs_that_ran_and_were_claimed_by_nobody_are_no_verdict(self) -> None:
+        self.without("claim", self.ran()[:6])
+        with self.assertRaisesRegex(StackError, "6 of .* jobs ran"):
+            self.judged()
+
+    def test_a_few_lost_claims_are_judged_all_the_same(self) -> None:
+        self.without("claim", self.ran()[:5])
+        self.judged()
+
+
+class Keeping(Case):
+    def broken(self, *promises: str) -> tuple[list[Path], str]:
+        """What is kept, and what is said, of two runs of the same seed at different times."""
+        events, rows = self.root / "history", self.root / "rows.jsonl"
+        events.mkdir()
+        (events / "web.jsonl").touch()
+        rows.touch()
+        told = histories.Judged([], events, rows)
+        plan = Plan(5, "stream", "sentinel", 26.0, 80.0, ())
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            for at in ("20260101T000000", "20260101T000100"):
+                with mock.patch("scripts.chaos.histories.time.strftime", return_value=at):
+                    run.keep_broken(Verdict("held", broken=list(promises)), told, plan)
+        return sorted((self.root / "histories").glob("*")), said.getvalue()
+
+    def test_a_broken_run_keeps_its_files_and_none_of_another(self) -> None:
+        kept, said = self.broken("no accepted job is lost")
+        self.assertEqual([one.name for one in kept], ["stream-seed-5-20260101T000000", "stream-seed-5-20260101T000100"])
+        for one in kept:
+            self.assertIn(str(one), said)
+            self.assertTrue((one / "rows.jsonl").is_file() and (one / "history" / "web.jsonl").is_file())
+
+    def test_a_run_that_held_keeps_nothing(self) -> None:
+        self.assertEqual(self.broken()[0], [])
 
 
 class Writing(Case):

@@ -1,19 +1,19 @@
-"""What a run is judged by, without a stack: the client's script and account, rows, counters, the campaign's table."""
+"""What a run is judged by, without a stack: the client's script and account, rows, counters, looks."""
 
 import io
 import json
 import math
-import tempfile
+import threading
 import unittest
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from scripts.chaos import campaign, client, counters, judging, run
-from scripts.chaos.campaign import Campaign
+from scripts.chaos import client, counters, invariants, judging, run
+from scripts.chaos.catalogue import KINDS
 from scripts.chaos.client import Client, Request, Told, ids_of, script
 from scripts.chaos.evidence import Evidence, Row, recovery_of
 from scripts.chaos.invariants import LiveInvariants
@@ -32,7 +32,7 @@ def job(**params: object) -> dict[str, Any]:
 
 
 def row(name: str, state: str = "SUCCEEDED", effects: int = 1, **more: object) -> Row:
-    plain = Row(name, True, state, effects, "-", "-", 1, 0, 1)
+    plain = Row(name, True, state, effects, "-", "-", executions=1, rescues=0, hints=1, retries=0, most_attempts=5)
     return plain._replace(**more)  # type: ignore[arg-type]
 
 
@@ -47,6 +47,15 @@ def evidence(requests: Sequence[Request], account: Mapping[int, Told], *rows: Ro
 def one(*rows: Row, **params: object) -> Evidence:
     """One submit, told the id "a"."""
     return evidence([Request(0, "submit", jobs=[job(**params)], key="k")], {0: told("a")}, *rows)
+
+
+def worker_lost(**more: object) -> Row:
+    """As the sweeper leaves a job whose five attempts all lost their lease."""
+    return row("a", "FAILED", 0, **{"reason": "worker_lost", "executions": 5, "rescues": 4, "hints": 5, **more})
+
+
+def deeds(fault: str, target: str = "", failure: str = "") -> tuple[Deed, ...]:
+    return (Deed(Step(1.0, fault, target, 0.0, 1), began=1.0, failure=failure),)
 
 
 def broken(found: Evidence) -> list[str]:
@@ -167,7 +176,7 @@ class Judges(unittest.TestCase):
             (row("a", "FAILED", 0, reason="permanent"), [failure]),
             (row("a", effects=2), [effect]),
             (row("a", "CANCELLED", 0), [cancel]),
-            (row("a", "FAILED", 1, reason="worker_lost"), [effect]),
+            (row("a", "FAILED", 1, reason="worker_lost"), [effect, failure]),
         )
         for bad, promises in wrong:
             with self.subTest(row=bad):
@@ -177,8 +186,36 @@ class Judges(unittest.TestCase):
         self.assertEqual(broken(replace(one(row("a")), invariants={"effect_applied_twice": ["a"]})), [invariant])
         self.assertEqual(broken(replace(one(row("a")), history=["lease token: a finished with token 1"])), [story])
 
-    def test_a_job_whose_worker_was_killed_each_time_and_a_replay_may_fail(self) -> None:
-        self.assertEqual(broken(one(row("a", "FAILED", 0, reason="worker_lost"))), [])
+    def test_a_job_may_lose_its_worker_to_faults_that_can_take_one(self) -> None:
+        takes = (
+            deeds("freeze-worker", "worker-cpu"),
+            deeds("restart-service", "worker-io"),
+            deeds("oom-child", "worker-fast"),
+            deeds("stop-postgres", "postgres"),
+            deeds("row-locks"),
+            deeds("rolling-restart", failure="worker-io did not start"),
+        )
+        for done in takes:
+            self.assertEqual(broken(replace(one(worker_lost()), deeds=done)), [], done)
+        self.assertLessEqual(judging._END_LEASES, set(KINDS))
+        missed = (Deed(takes[0][0].step),)
+        for done in ((), missed, deeds("flush-all"), deeds("kill-web", "web")):
+            self.assertEqual(len(judging.failures(replace(one(worker_lost()), deeds=done))), 1, done)
+
+    def test_a_job_that_lost_its_worker_lost_it_at_each_attempt(self) -> None:
+        killed = deeds("kill-worker", "worker-fast")
+        for right in (worker_lost(), worker_lost(executions=7), worker_lost(rescues=2, retries=2)):
+            self.assertEqual(broken(replace(one(right), deeds=killed)), [], right)
+        for wrong in (
+            worker_lost(executions=1, rescues=0),
+            worker_lost(rescues=3),
+            worker_lost(executions=4),
+            worker_lost(rescues=2, retries=1),
+        ):
+            self.assertEqual(len(judging.failures(replace(one(wrong), deeds=killed))), 1, wrong)
+
+    def test_what_was_asked_to_kill_its_worker_and_a_replay_may_fail(self) -> None:
+        self.assertEqual(broken(one(worker_lost(), crash=True)), [])
         replay = row("b", "FAILED", 0, reason="attempts_exhausted", told=False, origin="replay")
         self.assertEqual(broken(one(row("a"), replay)), [])
         self.assertEqual(broken(one(row("a", "FAILED", 0, reason="attempts_exhausted"), fail_times=100)), [])
@@ -227,8 +264,34 @@ class Judges(unittest.TestCase):
         self.assertEqual((counts["executions"], counts["extra_executions"]), (4, 2))
 
     def test_what_was_seen_on_the_way(self) -> None:
-        seen = one(row("a", "FAILED", 0, reason="worker_lost", rescues=4, hints=5), crash=True).sometimes()
-        self.assertEqual((seen["reclaim"], seen["re-dispatch"], seen["poison to dead letters"]), (4, 1, 1))
+        seen = one(row("a", executions=2, rescues=1, hints=3)).sometimes()
+        self.assertEqual((seen["reclaim"], seen["re-dispatch"], seen["poison to dead letters"]), (1, 1, 0))
+
+    def test_what_the_calm_load_does_by_itself_was_not_seen(self) -> None:
+        loads: tuple[dict[str, object], ...] = ({"crash": True}, {"fail_times": 2})
+        for params in loads:
+            seen = one(worker_lost(hints=9), **params).sometimes()
+            self.assertEqual((seen["reclaim"], seen["re-dispatch"]), (0, 0))
+            self.assertEqual(seen["poison to dead letters"], int("crash" in params))
+        cancelled = row("a", "CANCELLED", 0, executions=0, hints=1)
+        for explained in (row("a", executions=2, hints=2), cancelled):
+            self.assertEqual(one(explained).sometimes()["re-dispatch"], 0)
+
+    def test_a_refusal_that_is_no_duplicate_is_not_seen_as_one(self) -> None:
+        for series, grown, seen in (
+            ('jobs_claims_total{result="duplicate"}', 3.0, 3),
+            ('jobs_claims_total{result="terminal"}', 3.0, 0),
+            ('bridge_entries_total{result="suppressed"}', 1.0, 0),
+            ('bridge_entries_total{result="suppressed"}', 3.0, 2),
+        ):
+            found = one(row("a", "CANCELLED", 0))
+            for value in (0.0, grown):
+                found.sums.add("a container", {series: value})
+            self.assertEqual(found.sometimes()["suppressed duplicate"], seen, series)
+
+    def test_a_row_is_read_in_the_order_of_its_columns(self) -> None:
+        read = Row.parse("a|t|FAILED|0|worker_lost|-|7|2|9|3|5")
+        self.assertEqual(read, worker_lost(executions=7, rescues=2, hints=9, retries=3, most_attempts=5))
 
 
 class Records(unittest.TestCase):
@@ -265,6 +328,43 @@ class Looks(unittest.TestCase):
         live.end()
         self.assertEqual(live.total(), {"a": ("x",)})
         self.assertEqual(live.looks, 3)
+
+    def live(self, *answers: list[Finding] | Exception) -> LiveInvariants:
+        """It has looked once for each answer, and then more, finding nothing."""
+        left, is_done = list(answers), threading.Event()
+
+        def look() -> list[Finding]:
+            answer = left.pop(0) if left else []
+            if not left:
+                is_done.set()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        with mock.patch.object(invariants, "_PAUSE_SECONDS", 0.001):
+            live = LiveInvariants(look)
+            live.start()
+            self.assertTrue(is_done.wait(5.0))
+            live.end()
+        return live
+
+    def test_a_look_that_fails_by_itself_ends_none_and_is_told(self) -> None:
+        live = self.live(ValueError("torn"), [Finding("a", 1, ("x",))], [])
+        self.assertGreater(live.looks, 0)
+        with self.assertRaisesRegex(StackError, "torn"):
+            live.total()
+
+    def test_too_few_looks_under_load_are_no_verdict(self) -> None:
+        live = LiveInvariants(lambda: [])
+        for _ in range(2):
+            live.look()
+            with self.assertRaisesRegex(StackError, "looked at"):
+                live.require_looks()
+        live.look()
+        live.require_looks()
+
+    def test_looks_each_second(self) -> None:
+        self.assertEqual(invariants._PAUSE_SECONDS, 1.0)
 
 
 class Recovery(unittest.TestCase):
@@ -307,90 +407,6 @@ class Counting(unittest.TestCase):
     def test_reads_the_text_format(self) -> None:
         text = '# HELP a\na{b="c d"} 2.0\na_bucket{le="1"} 3\nplain 4e3\n'
         self.assertEqual(counters.parsed(text), {'a{b="c d"}': 2.0, "plain": 4000.0})
-
-
-WHOLE = Campaign(seed=10, runs=4, modes=("celery", "stream"), topology="sentinel", duration=40.0, rate=50.0)
-
-
-def record(seed: int, mode: str = "stream", **more: object) -> dict[str, Any]:
-    plain: dict[str, Any] = {
-        "campaign": WHOLE.name,
-        "seed": seed,
-        "mode": mode,
-        "applied": ["flush-all"],
-        "accepted": 1000,
-        "lost": 0,
-        "duplicate_effects": 0,
-        "executions": 1000,
-        "extra_executions": 5,
-        "recovery_s": 1.5,
-        "sometimes": dict.fromkeys(campaign.SOMETIMES, 1),
-        "verdict": "held",
-        "broken": [],
-    }
-    return {**plain, **more}
-
-
-def complete(**more: object) -> list[dict[str, Any]]:
-    return [record(seed, mode, **more) for seed, mode in WHOLE.runs_in_order()]
-
-
-class Campaigns(unittest.TestCase):
-    def test_each_mode_gets_its_part_in_one_go(self) -> None:
-        self.assertEqual(WHOLE.runs_in_order(), [(10, "celery"), (11, "celery"), (12, "stream"), (13, "stream")])
-        self.assertEqual([mode for _, mode in replace(WHOLE, runs=3).runs_in_order()], ["celery", "celery", "stream"])
-
-    def test_goes_on_where_it_was_cut_short(self) -> None:
-        self.assertEqual(WHOLE.still_to_do([record(10, "celery"), record(12)]), [(11, "celery"), (13, "stream")])
-
-    def test_reads_its_own_records_and_skips_a_torn_line(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "chaos.jsonl"
-            self.assertEqual(campaign.load(path, WHOLE.name), [])
-            lines = [json.dumps(record(10)), json.dumps(record(11, campaign="another")), '{"seed": 1']
-            path.write_text("\n".join(lines))
-            self.assertEqual([one["seed"] for one in campaign.load(path, WHOLE.name)], [10])
-
-    def test_the_table_has_a_line_for_each_fault_and_one_for_all(self) -> None:
-        records = [
-            record(10),
-            record(11, recovery_s=3.0, lost=2),
-            record(12, applied=["kill-web", "flush-all"], recovery_s=None),
-        ]
-        head, flush, web, everything = campaign.table(records)
-        self.assertEqual(flush.split(), ["flush-all", "3", "3000", "2", "0", "0.50%", "1.50", "3.00", "2"])
-        self.assertEqual(web.split(), ["kill-web", "1", "1000", "0", "0", "0.50%", "-", "-", "0"])
-        self.assertEqual(everything.split()[:4], ["all", "runs", "3", "3000"])
-        self.assertEqual(len(head), len(flush))
-
-    def test_what_never_came_back_is_shown_as_such(self) -> None:
-        self.assertIn("inf", campaign.table([record(10, recovery_s=-1.0)])[1])
-
-    def test_a_complete_campaign_that_saw_everything_and_held_is_0(self) -> None:
-        self.assertEqual(campaign.verdict(WHOLE, complete())[1], 0)
-
-    def test_a_broken_run_is_named(self) -> None:
-        records = [*complete()[:3], record(13, verdict="broken", broken=["lost: 1"])]
-        lines, status = campaign.verdict(WHOLE, records)
-        self.assertEqual(status, 1)
-        self.assertIn("seed 13 in stream mode: lost: 1", "\n".join(lines))
-
-    def test_a_campaign_that_never_saw_a_thing_is_void(self) -> None:
-        seen = {**dict.fromkeys(campaign.SOMETIMES, 1), "reclaim": 0}
-        lines, status = campaign.verdict(WHOLE, complete(sometimes=seen))
-        self.assertEqual(status, 1)
-        self.assertIn("void: never saw reclaim", lines)
-
-    def test_a_group_is_not_missed_where_there_is_none(self) -> None:
-        seen = {**dict.fromkeys(campaign.SOMETIMES, 1), "group recreation": 0}
-        self.assertEqual(campaign.never_seen([record(1, "celery", sometimes=seen)]), [])
-        self.assertEqual(campaign.never_seen([record(1, "stream", sometimes=seen)]), ["group recreation"])
-
-    def test_one_that_was_cut_short_says_so(self) -> None:
-        lines, status = campaign.verdict(WHOLE, complete()[:2])
-        self.assertEqual(status, 1)
-        self.assertIn("2 of 4 runs", lines[0])
-        self.assertIn("cut short", lines[-1])
 
 
 if __name__ == "__main__":

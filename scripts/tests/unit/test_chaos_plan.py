@@ -24,7 +24,7 @@ def drawn(seed: int, mode: str = "stream", topology: str = "sentinel") -> Plan:
 
 def campaign_of(runs: int, first: int) -> list[Plan]:
     """As `make chaos RUNS=n SEED=first` draws it."""
-    whole = Campaign(first, runs, MODES, "sentinel", DURATION, RATE)
+    whole = Campaign(first, runs, MODES, "sentinel", DURATION, RATE, code="", times="judge")
     return [
         plan.draw(seed, KINDS, mode=mode, topology="sentinel", duration=DURATION, rate=RATE)
         for seed, mode in whole.runs_in_order()
@@ -160,6 +160,12 @@ class Shrinking(unittest.TestCase):
         with redirect_stdout(io.StringIO()):
             small = shrink.shrink(drawn(1).with_steps(steps(1, lasts=9.0)), fails, tries=1)
         self.assertEqual([step.lasts for step in small.steps], [4.5])
+
+    def test_a_smaller_plan_breaks_the_same_promise(self) -> None:
+        said = ["no accepted job is lost; lost: 1 (a)", "every flow was back after 30.10 s (limit 20 s)"]
+        self.assertEqual(shrink.promises(said), {"no accepted job is lost", shrink.BACK})
+        self.assertEqual(shrink.worst(shrink.promises(said)), {"no accepted job is lost"})
+        self.assertEqual(shrink.worst({shrink.BACK}), {shrink.BACK})
 
     def test_the_load_stays_what_it_was(self) -> None:
         with redirect_stdout(io.StringIO()):

@@ -1,6 +1,9 @@
 """Which containers a service has, and which processes of one a drill may kill."""
 
+import os
+import tempfile
 import unittest
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,6 +15,7 @@ from scripts.stack.containers import (
     is_between_probes,
     parse_processes,
 )
+from scripts.stack.errors import StackError
 
 #: tini, Celery's parent with a child and a zombie, a child whose name imitates the format, and a visiting shell.
 STATS = """\
@@ -44,6 +48,39 @@ class Processes(unittest.TestCase):
 
     def test_a_container_that_does_not_run_has_none(self) -> None:
         self.assertEqual(parse_processes(""), [])
+
+
+class Crash(unittest.TestCase):
+    def crash(self, ids: list[str], stats: str, *, kills: bool) -> None:
+        with (
+            mock.patch.object(Containers, "ids", return_value=ids),
+            mock.patch.object(processes, "read", return_value=stats),
+            mock.patch.object(processes, "succeeds", return_value=kills),
+        ):
+            Containers("p").crash("web")
+
+    def test_one_that_hit_nothing_is_an_error(self) -> None:
+        self.crash(["c1"], STATS, kills=True)
+        nothing: list[str] = []
+        for ids, stats, kills in ((nothing, STATS, True), (["c1"], "", True), (["c1"], STATS, False)):
+            with self.assertRaisesRegex(StackError, "no process of web was killed"):
+                self.crash(ids, stats, kills=kills)
+
+    def test_a_sender_that_ends_with_the_container_has_killed(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            docker = Path(folder) / "docker"
+            docker.write_text('#!/bin/sh\nexit "$2"\n')  # the container's name is how it ends
+            docker.chmod(0o755)
+            with mock.patch.dict(os.environ, {"PATH": f"{folder}:{os.environ['PATH']}"}):
+                killed = [Containers("p").kill_process(status, Process(7, 1)) for status in ("0", "137", "1", "126")]
+        self.assertEqual(killed, [True, True, False, False])
+
+    def test_a_command_in_a_service_that_does_not_run_is_a_sentence(self) -> None:
+        with (
+            mock.patch.object(Containers, "ids", return_value=[]),
+            self.assertRaisesRegex(StackError, "web does not run"),
+        ):
+            Containers("p").run_in("web", "true")
 
 
 class Probes(unittest.TestCase):

@@ -87,7 +87,7 @@ class Faults(Case):
         host_history.start(self.stack)
         with (
             mock.patch.object(Containers, "ids", return_value=["c1"]),
-            mock.patch.object(processes, "read", return_value=""),
+            mock.patch.object(processes, "read", return_value="7 (gunicorn) S 1 7 7 0\n"),
             mock.patch.object(processes, "succeeds", return_value=True),
         ):
             containers = Containers("p")
@@ -98,6 +98,7 @@ class Faults(Case):
             [(event["op"], event["type"], event["fault"], event["target"]) for event in self.events()],
             [
                 ("fault", "ok", "kill", "redis-1 redis-2"),
+                ("fault", "ok", "kill process", "c1 7"),
                 ("fault", "ok", "crash", "web"),
                 ("fault", "ok", "start", "redis-1"),
             ],

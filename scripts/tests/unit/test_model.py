@@ -41,7 +41,8 @@ class Variants(unittest.TestCase):
         for variant in variants.VARIANTS:
             with self.subTest(variant.name):
                 found = search.explore(variant.world, variant.breaks)
-                self.assertIsNotNone(found.broken, f"survived all {found.states} states")
+                assert found.broken is not None, f"survived all {found.states} states"
+                self.assertIs(found.broken.promise, variant.breaks)
                 self.assertIsNone(search.explore(replace(variant.world, flaw=Flaw.NONE)).broken)
 
     def test_each_promise_is_broken_by_a_variant(self) -> None:
@@ -298,6 +299,19 @@ class Command(unittest.TestCase):
             status, out = self.run_with()
         self.assertEqual(status, 1)
         self.assertIn("SURVIVES", out)
+        self.assertIn("is to break ENDS, and breaks nothing", out)
+
+    def test_a_variant_that_breaks_another_promise_than_its_own_is_a_failure(self) -> None:
+        """Also where that one is a lost job, which only the whole graph shows: it answers no other question."""
+        lost = next(one for one in variants.VARIANTS if one.world.flaw is Flaw.NO_SWEEPER)
+        early = next(one for one in variants.VARIANTS if one.world.flaw is Flaw.CLAIM_IGNORES_LEASE)
+        for variant, wrong in ((lost, Promise.ONE_EFFECT), (early, Promise.DEAD_WITH_CAUSE)):
+            named = replace(variant, breaks=wrong)
+            for only in ("", named.name):
+                with self.subTest(named.name, only=only), mock.patch.multiple(command, SOUND=(), VARIANTS=(named,)):
+                    status, out = self.run_with(only)
+                    self.assertEqual(status, 1)
+                    self.assertIn(f"is to break {wrong.name}, and breaks {variant.breaks.name}\n", out)
 
     def test_a_sound_world_that_breaks_a_promise_is_a_failure(self) -> None:
         broken = variants.VARIANTS[0].world

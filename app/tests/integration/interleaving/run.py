@@ -4,7 +4,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -393,6 +393,12 @@ def pass_time(seconds: float) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE job SET {moved} WHERE state IN ('QUEUED', 'RUNNING')", {"seconds": seconds})
+
+
+def refuse_void(seen: Counter[str], sometimes: Iterable[str]) -> None:
+    """Raises RunVoid unless each of these came about."""
+    if missing := [name for name in sometimes if not seen[name]]:
+        raise RunVoid(f"never seen: {', '.join(missing)}")
 
 
 def broken_promises(said: str) -> list[str]:
