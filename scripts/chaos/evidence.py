@@ -12,7 +12,7 @@ from scripts.drills.truth import Truth
 from scripts.failover.figures import interruption
 
 #: Every job that the client was told of, and every other of the run. Columns: id, told (t, f), state, effects, dead
-#: letter's reason, origin, executions, rescues, hints, retries, most attempts. "-" = none.
+#: letter's reason, origin, root, executions, rescues, hints, retries, most attempts. "-" = none.
 _JOBS: Final = r"""
 BEGIN;
 CREATE TEMP TABLE told (job_id uuid PRIMARY KEY) ON COMMIT DROP;
@@ -27,7 +27,7 @@ CREATE TEMP TABLE ran ON COMMIT DROP AS
 SELECT coalesce(told.job_id, job.id), told.job_id IS NOT NULL, coalesce(job.state, '-'), coalesce(n, 0),
     coalesce(dead_letter.reason, '-'),
     CASE WHEN job.replay_of_id IS NOT NULL THEN 'replay' WHEN job.identity LIKE 'tick:%' THEN 'tick' ELSE '-' END,
-    coalesce(executions, 0), coalesce(rescues, 0),
+    coalesce(job.root_id::text, '-'), coalesce(executions, 0), coalesce(rescues, 0),
     coalesce(dispatch_gen, 0), coalesce(retries, 0), coalesce(job.max_attempts, 0)
 FROM told FULL JOIN (SELECT * FROM job WHERE params->>'tag' LIKE :'tag' || '-%') AS job ON job.id = told.job_id
     LEFT JOIN probe_count ON probe_count.job_id = coalesce(told.job_id, job.id)
@@ -56,6 +56,7 @@ class Row(NamedTuple):
     effects: int
     reason: str  #: of its dead letter, or "-"
     origin: str  #: "replay", "tick" of a schedule, or "-": the client asked for it
+    root: str  #: first job of its chain of replays: itself for most
     executions: int
     rescues: int
     hints: int
@@ -64,8 +65,8 @@ class Row(NamedTuple):
 
     @classmethod
     def parse(cls, line: str) -> "Row":
-        job, told, state, effects, reason, origin, *counts = line.split("|")
-        return cls(job, told == "t", state, int(effects), reason, origin, *(int(count) for count in counts))
+        job, told, state, effects, reason, origin, root, *counts = line.split("|")
+        return cls(job, told == "t", state, int(effects), reason, origin, root, *(int(count) for count in counts))
 
     @property
     def is_promised(self) -> bool:

@@ -32,7 +32,9 @@ def job(**params: object) -> dict[str, Any]:
 
 
 def row(name: str, state: str = "SUCCEEDED", effects: int = 1, **more: object) -> Row:
-    plain = Row(name, True, state, effects, "-", "-", executions=1, rescues=0, hints=1, retries=0, most_attempts=5)
+    plain = Row(
+        name, True, state, effects, "-", "-", name, executions=1, rescues=0, hints=1, retries=0, most_attempts=5
+    )
     return plain._replace(**more)  # type: ignore[arg-type]
 
 
@@ -214,10 +216,14 @@ class Judges(unittest.TestCase):
         ):
             self.assertEqual(len(judging.failures(replace(one(wrong), deeds=killed))), 1, wrong)
 
-    def test_what_was_asked_to_kill_its_worker_and_a_replay_may_fail(self) -> None:
+    def test_a_replay_may_fail_as_its_first_job_may(self) -> None:
+        first = row("a", "FAILED", 0, reason="attempts_exhausted")
+        replay = row("b", "FAILED", 0, reason="attempts_exhausted", told=False, origin="replay", root="a")
+        self.assertEqual(broken(one(first, replay, fail_times=100)), [])
+        self.assertEqual(len(judging.failures(one(row("a"), replay))), 1)
+
+    def test_what_was_asked_to_kill_its_worker_may_fail(self) -> None:
         self.assertEqual(broken(one(worker_lost(), crash=True)), [])
-        replay = row("b", "FAILED", 0, reason="attempts_exhausted", told=False, origin="replay")
-        self.assertEqual(broken(one(row("a"), replay)), [])
         self.assertEqual(broken(one(row("a", "FAILED", 0, reason="attempts_exhausted"), fail_times=100)), [])
 
     def test_the_tick_of_a_schedule_has_to_end_though_nobody_was_told_of_it(self) -> None:
@@ -290,7 +296,7 @@ class Judges(unittest.TestCase):
             self.assertEqual(found.sometimes()["suppressed duplicate"], seen, series)
 
     def test_a_row_is_read_in_the_order_of_its_columns(self) -> None:
-        read = Row.parse("a|t|FAILED|0|worker_lost|-|7|2|9|3|5")
+        read = Row.parse("a|t|FAILED|0|worker_lost|-|a|7|2|9|3|5")
         self.assertEqual(read, worker_lost(executions=7, rescues=2, hints=9, retries=3, most_attempts=5))
 
 

@@ -58,9 +58,10 @@ class Storm(unittest.TestCase):
     def test_no_judge_takes_offence_at_what_it_made(self) -> None:
         for words in ("'tick:chaos-letters-'", "replay_of_id", ":'tag' || '-letter-'"):
             self.assertIn(words, operation_faults._DIE)
-        dead = Row.parse("a|f|FAILED|0|attempts_exhausted|replay|0|0|0|0|5")
-        again = Row.parse("b|f|SUCCEEDED|1|-|replay|1|0|1|0|5")
-        for rows, broken in (((dead, again), 0), ((dead, again._replace(effects=0)), 1)):
+        dead = Row.parse("a|f|FAILED|0|attempts_exhausted|replay|a|0|0|0|0|5")
+        again = Row.parse("b|f|SUCCEEDED|1|-|replay|a|1|0|1|0|5")
+        failed = again._replace(state="FAILED", effects=0, reason="attempts_exhausted")
+        for rows, broken in (((dead, again), 0), ((dead, again._replace(effects=0)), 1), ((dead, failed), 1)):
             found = Evidence(Plan(1, "stream", "sentinel", 10.0, 50.0, ()), (), {}, rows, (), Sums({}), None, {})
             self.assertEqual(len([phrase for _, judge in judging.JUDGES for phrase in judge(found)]), broken)
 
