@@ -20,6 +20,7 @@ from dispatch import POOLS, Hint, Pool, Priority, breaker_is_open, ready_depth
 from dispatch.messages import MOST_JOBS
 from jobs import announcing, schedules, sql
 from jobs.admission import DEFAULT_GRACE_SECONDS
+from jobs.clock import StepWatch
 from jobs.epochs import EpochWatch
 from jobs.finish import known_kind
 from jobs.hinting import Via, make_due, make_hint, send
@@ -97,6 +98,7 @@ class Sweeper:
         self._breakers = KindBreakers()
         self._held: list[str] = []
         self._last_tick: float | None = None
+        self._steps = StepWatch()
         self._grace_at = 0.0
         self._open: dict[str, int] = dict.fromkeys(POOLS, 0)
         self._count_at = 0.0
@@ -130,10 +132,12 @@ class Sweeper:
 
     # -- leases -------------------------------------------------------------------------------------------------------
     def _notice_gap(self, now: float) -> float:
-        """Seconds since the last whole tick. After a gap every pool gets one heartbeat to renew its leases first."""
+        """Seconds since the last whole tick. After a gap every pool gets one heartbeat to renew its leases first, and
+        after a step of Postgres's clock, by which they end.
+        """
         interval = settings.HOLDFAST.sweeper_tick_seconds
         elapsed = math.inf if self._last_tick is None else now - self._last_tick
-        if elapsed > GAP_FACTOR * interval:
+        if self._steps.has_stepped() or elapsed > GAP_FACTOR * interval:
             self._trust_leases_at = {
                 name: max(self._trust_leases_at[name], now + pool.heartbeat_seconds) for name, pool in POOLS.items()
             }

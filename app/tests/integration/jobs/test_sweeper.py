@@ -3,7 +3,8 @@
 import math
 import re
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -14,6 +15,7 @@ from pytest_django.fixtures import Settings
 from dispatch import POOLS, DispatchRefused, Reason
 from dispatch.testing import RecordingDispatcher
 from jobs import admission, sql, sweeper
+from jobs import clock as database_clock
 from jobs.claim import claim, hand_back
 from jobs.context import Done
 from jobs.epochs import EpochWatch
@@ -273,6 +275,26 @@ def test_gap_in_its_own_ticks_grants_a_heartbeat_again(sweep: Sweeper, clock: Cl
     move_back(job, 60)
     clock.advance(10)
     assert sweep.tick().hinted == 0
+
+
+def test_step_of_the_databases_clock_grants_a_heartbeat_again(sweep: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = submit_echo()
+    claimed(job)
+    sweep.tick()
+    move_back(job, 60)
+    monkeypatch.setattr(database_clock, "database_now", lambda: timezone.now() + timedelta(seconds=60))
+    assert sweep.tick().hinted == 0
+    trust(sweep)
+    assert sweep.tick().hinted == 1  # by a clock that goes on as it should
+
+
+def test_answer_of_the_database_that_comes_late_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_answered = iter([0.0, 5.0, 6.0, 6.0, 7.0, 12.0])
+    told = iter([5.0, 6.0, 7.0])
+    monkeypatch.setattr(database_clock, "time", SimpleNamespace(monotonic=lambda: next(asked_answered)))
+    monkeypatch.setattr(database_clock, "database_now", lambda: datetime.fromtimestamp(next(told), UTC))
+    watch = database_clock.StepWatch()
+    assert [watch.has_stepped() for _ in range(3)] == [False] * 3
 
 
 def test_two_sweepers_hint_each_row_once(redis: Broker, broker: RecordingDispatcher) -> None:
