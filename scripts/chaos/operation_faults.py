@@ -15,8 +15,8 @@ from scripts.stack.errors import StackError
 _REPLAY_RATE = 1000
 #: What fails by itself; what kills its worker would do so five times more.
 _REPLAYED = "attempts_exhausted"
-#: Letters of a storm's own, and calls at once that replay them once more.
-_LETTERS, _AT_ONCE = 300, 4
+#: Letters of a storm's own; how many of them are replayed once more, and by how many calls at once.
+_LETTERS, _AGAIN, _AT_ONCE = 300, 60, 4
 _SCALABLE = ("sweeper", "bridge")
 _RELEASED: Final = (*WORKERS, "web", "bridge", "sweeper")
 #: Schedules of a storm, and minutes that each of them missed: so many jobs are due in one moment.
@@ -73,7 +73,7 @@ class Handover(Fault):
 
 
 class ReplayStorm(Fault):
-    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; and these once more
+    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; and some of these once more
     while their jobs are new.
     """
 
@@ -85,7 +85,7 @@ class ReplayStorm(Fault):
         if not created:
             raise StackError("no dead letter was replayed", fix="make dlq")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            again = list(pool.map(lambda letter: client.post(f"/dead-letters/{letter}/replay", {}), letters))
+            again = list(pool.map(lambda letter: client.post(f"/dead-letters/{letter}/replay", {}), letters[:_AGAIN]))
         anew = sum(answer["created"] for answer in again)
         self.hit = f"{created} jobs replayed; {len(again)} of the letters again: {anew} jobs more"
 
