@@ -73,7 +73,7 @@ class Handover(Fault):
 
 
 class ReplayStorm(Fault):
-    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; and some of these once more
+    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; some of these once more,
     while their jobs are new.
     """
 
