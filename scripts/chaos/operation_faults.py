@@ -73,8 +73,8 @@ class Handover(Fault):
 
 
 class ReplayStorm(Fault):
-    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; some of these once more,
-    while their jobs are new.
+    """Every dead letter of jobs that failed is replayed at once, hundreds among them that it makes; some of these
+    once more, while their jobs are new.
     """
 
     def inject(self) -> None:
