@@ -30,6 +30,12 @@ _ID_AND_SERVICE = '{{.ID}} {{.Label "com.docker.compose.service"}}'
 #: Every process of a container as the kernel tells it: works in any image that has a shell.
 _LIST_PROCESSES = 'for one in /proc/[0-9]*; do cat "$one/stat" 2>/dev/null; done; true'
 
+#: Words of a runtime (runc) that has thawed again what it could not freeze at once: each process has to get a core for
+#: that, and it waits for a fraction of a second. So long the drill tries in all, and between two tries.
+_NOT_YET_FROZEN = "unable to freeze"
+_FREEZE_SECONDS = 20.0
+_FREEZE_PAUSE_SECONDS = 0.1
+
 #: Fails where there is no such process or container. Other statuses come of a main process: the container that ends
 #: with it takes the sender along.
 _KILL = 'docker exec "$1" sh -c "kill -KILL $2"; case $? in 1 | 125 | 126 | 127) exit 1 ;; esac'
@@ -85,7 +91,8 @@ class Containers:
 
     def pause(self, *services: str) -> None:
         """Freeze: the kernel goes on acknowledging, nothing answers."""
-        self._each("pause", *services)
+        self._at_once(_pause, self.ids(*services))
+        host_history.fault("pause", *services)
 
     def await_no_probe(self, *services: str) -> None:
         """Until no health check runs or is about to: see `suspend` for what an Engine may do to who pauses then.
@@ -101,7 +108,7 @@ class Containers:
 
     def freeze(self, container: str) -> None:
         """As `pause`, of one container of a service that has several."""
-        processes.read(["docker", "pause", container])
+        _pause(container)
         host_history.fault("pause", container)
 
     def suspend(self, *services: str) -> None:
@@ -179,6 +186,19 @@ class Containers:
             return []
         with ThreadPoolExecutor(len(containers)) as pool:
             return list(pool.map(act, containers))
+
+
+def _pause(container: str) -> None:
+    """`docker pause`, again and again on a busy host. Raises StackError."""
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while True:
+        try:
+            processes.read(["docker", "pause", container], timeout=ACT_SECONDS)
+            return
+        except StackError as error:
+            if _NOT_YET_FROZEN not in error.what or time.monotonic() >= deadline:
+                raise
+        time.sleep(_FREEZE_PAUSE_SECONDS)
 
 
 def is_between_probes(inspected: dict[str, Any], *, now: float) -> bool:

@@ -50,6 +50,26 @@ class Processes(unittest.TestCase):
         self.assertEqual(parse_processes(""), [])
 
 
+class Pause(unittest.TestCase):
+    FREEZE = StackError("`docker pause c1` failed: OCI runtime pause failed: unable to freeze: unknown", fix="")
+
+    def pause(self, *answers: object) -> int:
+        """How often Docker was asked."""
+        with (
+            mock.patch.object(Containers, "ids", return_value=["c1"]),
+            mock.patch.object(processes, "read", side_effect=answers) as asked,
+        ):
+            Containers("p").pause("postgres")
+        return asked.call_count
+
+    def test_is_tried_again_where_the_runtime_gave_up_on_a_busy_host(self) -> None:
+        self.assertEqual(self.pause(self.FREEZE, self.FREEZE, ""), 3)
+
+    def test_another_error_is_told_at_once(self) -> None:
+        with self.assertRaisesRegex(StackError, "already paused"):
+            self.pause(StackError("Container c1 is already paused", fix=""), "")
+
+
 class Crash(unittest.TestCase):
     def crash(self, ids: list[str], stats: str, *, kills: bool) -> None:
         with (
