@@ -90,7 +90,7 @@ class Containers:
         self._each("start", *services)
 
     def pause(self, *services: str) -> None:
-        """Freeze: the kernel goes on acknowledging, nothing answers."""
+        """Freeze: the kernel goes on acknowledging, nothing answers. Raises StackError."""
         self._at_once(_pause, self.ids(*services))
         host_history.fault("pause", *services)
 
@@ -189,7 +189,14 @@ class Containers:
 
 
 def _pause(container: str) -> None:
-    """`docker pause`, again and again on a busy host. Raises StackError."""
+    """`docker pause` between two health checks (see `suspend`), again and again on a busy host. Raises StackError."""
+    wait_until(
+        lambda: is_between_probes(_inspected(container), now=time.time()),
+        within=_PROBE_SECONDS,
+        otherwise=f"a health check of {container} does not end",
+        fix="make ps",
+        pause=0.05,
+    )
     deadline = time.monotonic() + _FREEZE_SECONDS
     while True:
         try:
@@ -199,6 +206,11 @@ def _pause(container: str) -> None:
             if _NOT_YET_FROZEN not in error.what or time.monotonic() >= deadline:
                 raise
         time.sleep(_FREEZE_PAUSE_SECONDS)
+
+
+def _inspected(container: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(processes.read(["docker", "inspect", container]))[0]
+    return found
 
 
 def is_between_probes(inspected: dict[str, Any], *, now: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from scripts.stack import processes
+from scripts.stack import containers, processes
 from scripts.stack.containers import (
     PROBE_MARGIN_SECONDS,
     Containers,
@@ -57,10 +57,12 @@ class Pause(unittest.TestCase):
         """How often Docker was asked."""
         with (
             mock.patch.object(Containers, "ids", return_value=["c1"]),
-            mock.patch.object(processes, "read", side_effect=answers) as asked,
+            mock.patch.object(processes, "read", side_effect=("[{}]", *answers)) as asked,
+            mock.patch.object(containers, "is_between_probes", return_value=True) as between,
         ):
             Containers("p").pause("postgres")
-        return asked.call_count
+        between.assert_called_once()
+        return asked.call_count - 1
 
     def test_is_tried_again_where_the_runtime_gave_up_on_a_busy_host(self) -> None:
         self.assertEqual(self.pause(self.FREEZE, self.FREEZE, ""), 3)
