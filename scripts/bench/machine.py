@@ -32,21 +32,27 @@ def facts(root: Path) -> dict[str, Any]:
 
 def code(root: Path) -> str:
     """Names what is built and run, whatever becomes of the words and results beside it; + = not committed."""
-    argv = ["git", "-C", str(root)]
-    if not processes.succeeds([*argv, "rev-parse"]):
+    if not _is_repository(root):
         return "unknown"
-    changed = "+" if processes.read([*argv, "status", "--porcelain", "--", ".", *_NO_CODE]).strip() else ""
-    listed = processes.read([*argv, "ls-tree", "-r", "HEAD"]).splitlines()
+    listed = _git(root, "ls-tree", "-r", "HEAD").splitlines()
     kept = [line for line in listed if not line.split("\t")[1].startswith(_WORDS)]
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12] + changed
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12] + _mark(root, *_NO_CODE)
 
 
 def _commit(root: Path) -> str:
-    argv = ["git", "-C", str(root)]
-    if not processes.succeeds([*argv, "rev-parse"]):
-        return "unknown"
-    changed = "+" if processes.read([*argv, "status", "--porcelain"]).strip() else ""
-    return processes.read([*argv, "rev-parse", "--short=12", "HEAD"]).strip() + changed
+    return _git(root, "rev-parse", "--short=12", "HEAD") + _mark(root) if _is_repository(root) else "unknown"
+
+
+def _is_repository(root: Path) -> bool:
+    return processes.succeeds(["git", "-C", str(root), "rev-parse"])
+
+
+def _mark(root: Path, *excluded: str) -> str:
+    return "+" if _git(root, "status", "--porcelain", "--", ".", *excluded) else ""
+
+
+def _git(root: Path, *argv: str) -> str:
+    return processes.read(["git", "-C", str(root), *argv]).strip()
 
 
 def _first(pattern: str, text: str) -> str:

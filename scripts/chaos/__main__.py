@@ -61,7 +61,7 @@ def _run(argv: Sequence[str]) -> int:
             code=machine.code(ROOT),
             times=chosen.times,
         )
-        return many(wanted, resume=chosen.resume, judges_time=chosen.times == TIMES[0])
+        return many(wanted, resume=chosen.resume)
     status = one(_plan(chosen), judges_time=chosen.times == TIMES[0]).status
     console.say(f"  {own_stack.PROJECT} stays up for the next run: make chaos-down removes it")
     return status
@@ -96,14 +96,14 @@ def ready(mode: str, topology: str) -> Stack:
     return own_stack.ensure(ROOT, mode=mode, topology=topology)
 
 
-def many(wanted: Campaign, *, resume: bool, judges_time: bool) -> int:
+def many(wanted: Campaign, *, resume: bool) -> int:
     """Exit status of the campaign; its table is printed on every way out."""
     done = campaign.load(RESULTS, wanted.name)
     if done and not resume:
         what = f"{len(done)} runs of this campaign stand in {RESULTS}."
         raise StackError(what, fix=f"make chaos RUNS={wanted.runs} SEED={wanted.seed} RESUME=1, or another SEED")
     try:
-        _runs(wanted, done, judges_time=judges_time)
+        _runs(wanted, done)
     finally:
         done = campaign.load(RESULTS, wanted.name)
         lines, status = campaign.verdict(wanted, done)
@@ -112,8 +112,9 @@ def many(wanted: Campaign, *, resume: bool, judges_time: bool) -> int:
     return status
 
 
-def _runs(wanted: Campaign, done: Sequence[Record], *, judges_time: bool) -> None:
+def _runs(wanted: Campaign, done: Sequence[Record]) -> None:
     stumbles, stack, is_healed = 0, None, False
+    judges_time = wanted.times == TIMES[0]
     for seed, mode in wanted.still_to_do(done):
         if machine.code(ROOT) != wanted.code:
             # The image was built from what was there before.

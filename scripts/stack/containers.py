@@ -64,6 +64,12 @@ class Containers:
             return [container for container, _ in found]
         return [container for name in services for container, service in found if service == name]
 
+    def running(self, service: str) -> str:
+        """The id of its container, the first where it has several. Raises StackError when it does not run."""
+        if found := self.ids(service, running=True):
+            return found[0]
+        raise StackError(f"{service} does not run: {self.project} has no container of it.", fix="make up")
+
     def inspect(self, *services: str, running: bool = False) -> list[dict[str, Any]]:
         """What the Engine says about each container."""
         found = self.ids(*services, running=running)
@@ -98,13 +104,7 @@ class Containers:
         """Until no health check runs or is about to: see `suspend` for what an Engine may do to who pauses then.
         Raises StackError.
         """
-        wait_until(
-            lambda: all(is_between_probes(one, now=time.time()) for one in self.inspect(*services, running=True)),
-            within=_PROBE_SECONDS,
-            otherwise=f"a health check of {', '.join(services)} does not end",
-            fix="make ps",
-            pause=0.05,
-        )
+        self._at_once(_await_no_probe, self.ids(*services, running=True))
 
     def freeze(self, container: str) -> None:
         """As `pause`, of one container of a service that has several."""
@@ -134,10 +134,8 @@ class Containers:
 
     def run_in(self, service: str, *argv: str, stdin: str = "") -> str:
         """Output of a command in the service's container. Raises StackError, also when it does not run."""
-        containers = self.ids(service, running=True)
-        if not containers:
-            raise StackError(f"{service} does not run", fix="make ps")
-        return processes.read(["docker", "exec", "--interactive", containers[0], *argv], stdin=stdin, timeout=120)
+        container = self.running(service)
+        return processes.read(["docker", "exec", "--interactive", container, *argv], stdin=stdin, timeout=120)
 
     def said(self, service: str, words: str, *, since: float) -> list[float]:
         """Unix times at which a container of the service wrote lines with these words."""
@@ -190,13 +188,7 @@ class Containers:
 
 def _pause(container: str) -> None:
     """`docker pause` between two health checks (see `suspend`), again and again on a busy host. Raises StackError."""
-    wait_until(
-        lambda: is_between_probes(_inspected(container), now=time.time()),
-        within=_PROBE_SECONDS,
-        otherwise=f"a health check of {container} does not end",
-        fix="make ps",
-        pause=0.05,
-    )
+    _await_no_probe(container)
     deadline = time.monotonic() + _FREEZE_SECONDS
     while True:
         try:
@@ -206,6 +198,16 @@ def _pause(container: str) -> None:
             if _NOT_YET_FROZEN not in error.what or time.monotonic() >= deadline:
                 raise
         time.sleep(_FREEZE_PAUSE_SECONDS)
+
+
+def _await_no_probe(container: str) -> None:
+    wait_until(
+        lambda: is_between_probes(_inspected(container), now=time.time()),
+        within=_PROBE_SECONDS,
+        otherwise=f"a health check of {container} does not end",
+        fix="make ps",
+        pause=0.05,
+    )
 
 
 def _inspected(container: str) -> dict[str, Any]:

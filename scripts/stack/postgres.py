@@ -4,10 +4,12 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.stack import processes
 from scripts.stack.containers import Containers
 from scripts.stack.deployment import Stack
 from scripts.stack.errors import StackError
 
+_ANSWER_SECONDS: Final = 120.0
 _END: Final = "-- end of the answer --"
 
 
@@ -31,8 +33,7 @@ class Postgres:
 
     def _run(self, script: str, *options: str, **variables: str) -> str:
         values = (f"--variable={name}={value}" for name, value in variables.items())
-        _container(self.stack)
-        return Containers(self.stack.project).run_in("postgres", *_psql(self.stack, *options, *values), stdin=script)
+        return processes.read(_psql(self.stack, *options, *values), stdin=script, timeout=_ANSWER_SECONDS)
 
 
 class Session:
@@ -42,9 +43,8 @@ class Session:
     """
 
     def __init__(self, stack: Stack) -> None:
-        psql = _psql(stack, "--no-align", "--tuples-only")
         self._process = subprocess.Popen(
-            ["docker", "exec", "--interactive", _container(stack), *psql],
+            _psql(stack, "--no-align", "--tuples-only"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -74,16 +74,10 @@ class Session:
         self._process.wait()
 
 
-def _container(stack: Stack) -> str:
-    found = Containers(stack.project).ids("postgres", running=True)
-    if not found:
-        raise StackError(f"{stack.project} does not run: no container of postgres.", fix="make up")
-    return found[0]
-
-
 def _psql(stack: Stack, *options: str) -> list[str]:
+    run = ["docker", "exec", "--interactive", Containers(stack.project).running("postgres")]
     user, database = stack.value("POSTGRES_USER"), stack.value("POSTGRES_DB")
-    return ["psql", "--quiet", *options, "--username", user, "--dbname", database, "--variable=ON_ERROR_STOP=1"]
+    return [*run, "psql", "--quiet", *options, "--username", user, "--dbname", database, "--variable=ON_ERROR_STOP=1"]
 
 
 def _quoted(value: str) -> str:
